@@ -18,7 +18,7 @@ from autotrain_llm.config.resolved import resolve
 from autotrain_llm.context.output_dir import missing_from
 from autotrain_llm.planning.run_inputs import inputs_of
 from autotrain_llm.run.engine.loop import Loop
-from autotrain_llm.run.engine.states import load_state
+from autotrain_llm.run.engine.state_file import load_state
 from autotrain_llm.run.failures import Interrupted
 from autotrain_llm.run.session.execute import execute
 from autotrain_llm.run.session.run_report import RunReport

@@ -12,7 +12,12 @@ from support.fork_server import forked_python
 
 
 def run_together(
-    words: Sequence[str], folder: Path, processes: int = 2, timeout: float = 300, **environment: str
+    words: Sequence[str],
+    folder: Path,
+    processes: int = 2,
+    timeout: float = 300,
+    program: Sequence[str] = ("-m", "autotrain_llm"),
+    **environment: str,
 ) -> None:
     """Run `autotrain WORDS` in several processes. Asserts that each ends with status 0."""
     with socket.socket() as free:
@@ -26,7 +31,7 @@ def run_together(
     for rank, output in enumerate(outputs):
         own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
         with output.open("w") as file:
-            command = [forked_python(), "-m", "autotrain_llm", *words]
+            command = [forked_python(), *program, *words]
             started.append(
                 subprocess.Popen(command, env=os.environ | shared | own, stdout=file, stderr=subprocess.STDOUT)
             )

@@ -342,10 +342,10 @@ WHY_NOT = {
     ),
     "rows are evaluated during training, and there is no test afterwards": "test test_batches do_test",
     "--save-strategy and --save-steps set when to save": "saves_per_epoch",
-    "each GPU holds the whole model, and torchrun divides the rows among them; --peft, --quantization int4 and --gradient-checkpointing save memory": (
+    "--shard full divides weights, gradients and optimizer states among the GPUs, as ZeRO-3 does; --peft, --quantization int4 and --gradient-checkpointing save memory too": (
         "deepspeed deepspeed_config use_deepspeed zero zero_stage fsdp_config accelerate_config"
     ),
-    "the settings of processes follow from --distributed-backend": (
+    "the settings of processes follow from --shard": (
         "ddp_backend ddp_timeout ddp_find_unused_parameters ddp_bucket_cap_mb bucket_cap_mb fsdp_min_num_params "
         "fsdp_transformer_layer_cls_to_wrap deepspeed_plugin accelerator_config"
     ),

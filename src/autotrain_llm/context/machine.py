@@ -158,6 +158,14 @@ class Machine:
         return self.processes > 1 and not self.cluster.is_group
 
     @property
+    def local_processes(self) -> int:
+        """How many of them are on this machine (torchrun's LOCAL_WORLD_SIZE); all, if that is not said."""
+        if not self.cluster.is_group:
+            return self.processes_per_node
+        local = self.environment.get("LOCAL_WORLD_SIZE", "")
+        return min(int(local), self.processes) if local.isdecimal() and int(local) > 0 else self.processes
+
+    @property
     def is_first_process(self) -> bool:
         return self.cluster.is_first_process
 

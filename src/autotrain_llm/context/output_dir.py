@@ -12,6 +12,7 @@ from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.file_lock import owner_of_lock
 from autotrain_llm.declare.digests import BYTES, is_unchanged
 from autotrain_llm.declare.document import parse_json
+from autotrain_llm.declare.parts import SHARDED_MODEL
 from autotrain_llm.declare.record import Record
 from autotrain_llm.params.launching import AUTO
 
@@ -26,7 +27,8 @@ STATE_FILE = "trainer_state.json"
 CHECKPOINT_FILE = "checkpoint.json"  # lists the other files of a checkpoint, with size and digest; written last
 KILLED = "killed"  # the status of a run that had no time to write how it ended
 LONGEST_NAME = 80  # characters of a model's name in the name of a run
-WEIGHTS = ("model.safetensors", "adapter_model.safetensors", "model.safetensors.index.json")
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+WEIGHTS = ("model.safetensors", ADAPTER_WEIGHTS, "model.safetensors.index.json")
 # The states of a checkpoint; several processes write one of random numbers each: rng_state_0.safetensors and so on.
 STATES, RANDOM_STATE = ("optimizer", "scheduler"), "rng_state"
 # How they are written, and how earlier versions, TRL's trainers and states that are no plain tensors have them.
@@ -153,7 +155,7 @@ def missing_from(checkpoint: Path) -> tuple[str, ...]:
     has listed. One that has no list is of an earlier version, or was not finished."""
     missing = [name + PLAIN for name in STATES if not _has_state(checkpoint, name)]
     missing += [] if (checkpoint / STATE_FILE).exists() else [STATE_FILE]
-    missing += [] if any((checkpoint / name).exists() for name in WEIGHTS) else [WEIGHTS[0]]
+    missing += [] if any((checkpoint / name).exists() for name in (*WEIGHTS, SHARDED_MODEL)) else [WEIGHTS[0]]
     missing += _missing_random_states(checkpoint)
     for name, entry in _listed_files(checkpoint).items():
         path, size = checkpoint / name, entry.get(BYTES) if isinstance(entry, dict) else entry

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from autotrain_llm.declare.parts import SHARDED_MODEL
 from autotrain_llm.models.locate import HUB, Located
 from autotrain_llm.models.metadata import ModelMetadata
 
@@ -30,7 +31,12 @@ def _weight_files(located: Located) -> Iterator[Path]:
     if located.base is not None:
         yield from _weight_files(located.base)
     if located.folder is not None:
-        yield from sorted(located.folder.glob("*.safetensors"))
+        yield from safetensors_in(located.folder)
+
+
+def safetensors_in(folder: Path) -> list[Path]:
+    """The weight files of a folder, and the parts of a model that several processes wrote."""
+    return [*sorted(folder.glob("*.safetensors")), *sorted((folder / SHARDED_MODEL).glob("*.safetensors"))]
 
 
 def _same_bytes(one: Path, other: Path) -> bool:
@@ -58,7 +64,7 @@ def content_of(located: Located, digest_file: Path | None = None) -> str:
     if located.kind == HUB and folder is not None:
         digest.update(f"{located.name}@{folder.name}".encode())
     elif folder is not None:
-        for path in [*sorted(folder.glob("*.safetensors")), folder / "config.json", folder / "adapter_config.json"]:
+        for path in [*safetensors_in(folder), folder / "config.json", folder / "adapter_config.json"]:
             if path.is_file():
                 digest.update(f"{path.name} {_digest_of(path, digest_file)}\n".encode())
     return digest.hexdigest()

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autotrain_llm.declare.parts import SHARDED_MODEL
 from autotrain_llm.models.locate import Located, read_json
-from autotrain_llm.models.safetensors_header import Damaged, Tensor, read_header
+from autotrain_llm.models.safetensors_header import Damaged, Tensor, read_header, read_offsets
 
 INDEX = "model.safetensors.index.json"
 # Weights in other formats, under other names, or not yet there.
@@ -37,6 +38,8 @@ def read_weights(folder: Path, stem: str = "model") -> Weights:
     """The weight files of a folder: those an index names, else one file, else any safetensors, else pickles."""
     index = folder / f"{stem}.safetensors.index.json"
     expected = _shards(index)
+    if not expected and stem == "model" and (folder / SHARDED_MODEL).is_dir():
+        return _of_parts(folder / SHARDED_MODEL)
     if not expected:
         single = folder / f"{stem}.safetensors"
         paths = [single] if single.exists() else sorted(folder.glob("model*.safetensors")) if stem == "model" else []
@@ -59,6 +62,30 @@ def read_weights(folder: Path, stem: str = "model") -> Weights:
     others = () if present or pickles or missing else _others(folder)
     unread = None if missing or f"{stem}.safetensors" in present else _index_fault(index)
     return Weights(tuple(present), tensors, home, missing, damaged, pickles, others, unread)
+
+
+def _of_parts(folder: Path) -> Weights:
+    """The tensors that several processes wrote a part of each: their whole shapes, which follow from where the parts lie."""
+    tensors: dict[str, Tensor] = {}
+    home: dict[str, Path] = {}
+    damaged: dict[str, str] = {}
+    paths = sorted(folder.glob("*.safetensors"))
+    for path in paths:
+        try:
+            header, offsets = read_header(path), read_offsets(path)
+        except Damaged as fault:
+            damaged[path.name] = str(fault)
+            continue
+        for name, part in header.items():
+            ends = [
+                at + length for at, length in zip(offsets.get(name) or [0] * len(part.shape), part.shape, strict=True)
+            ]
+            so_far = tensors.get(name)
+            shape = tuple(map(max, ends, so_far.shape)) if so_far else tuple(ends)
+            if so_far is None or part.size > so_far.size:
+                home[name] = path
+            tensors[name] = Tensor(part.dtype, shape, part.start, part.end)
+    return Weights(tuple(path.name for path in paths), tensors, home, damaged=damaged)
 
 
 def _others(folder: Path) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ class Distributed:
 
     shard: str = param(
         AUTO,
-        "What the processes divide besides the rows: `full` weights, gradients and optimizer states (FSDP2), `none` nothing: each holds a copy.",
+        "What the processes divide besides the rows: `full` weights, gradients and optimizer states (FSDP2), `none` nothing: each holds a copy; `auto` is full where a copy would not fit into a GPU.",
         choices=(AUTO, NONE, FULL),
         aliases="fsdp enable_fsdp use_fsdp sharding sharding_strategy fsdp_sharding_strategy",
         choice_aliases={

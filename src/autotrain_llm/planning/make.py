@@ -71,12 +71,13 @@ def make_plan(config: Config, context: RunContext, ignored: tuple[str, ...] = ()
     layout = _layout(config, context)
     schedule = _schedule(config, context, row_count(context, packing=layout.packing))
     memory = Memory(config, context, layout, schedule)
+    sharding = decide_sharding(config, memory)
+    memory = memory.assuming(shards=sharding.shards if sharding else 1)
     precision = _precision(config, context, memory)
     if config.applies("model_ref"):
         # A reference model that does not fit into memory during training is run before it.
         memory = memory.assuming(short_for_reference=memory.is_short(checkpointing=precision.checkpointing))
     rollouts = decide_rollouts(config, context, schedule)
-    sharding = decide_sharding(config, schedule.processes)
     return Plan(
         trainer=config.trainer,
         parameters=_parameters(config),
@@ -368,8 +369,8 @@ def _arguments(
         lr_scheduler_kwargs={"num_decay_steps": max(1, steps // 10)} if decays else None,
         metric_for_best_model=metric,
         greater_is_better=direction == MAXIMIZE if chooses_best else None,
-        fsdp="full_shard auto_wrap" if is_sharded else None,
-        fsdp_config={"fsdp_version": 2} if is_sharded else None,
+        fsdp=True if is_sharded else None,
+        fsdp_config={"version": 2, "auto_wrap_policy": "NO_WRAP"} if is_sharded else None,
     )
 
 
@@ -459,5 +460,6 @@ def _memory(memory: Memory, checkpointing: bool, target: str | None) -> MemoryPl
         alternatives=memory.alternatives(checkpointing),
         largest=memory.largest(checkpointing) if target else None,
         smallest_fitting_change=change,
+        loading_bytes=memory.loading_bytes,
         bytes_after_change=memory.bytes(change, checkpointing=checkpointing) if change else None,
     )

@@ -31,7 +31,7 @@ from autotrain_llm.planning.reference_model import ADAPTER_AS_IT_WAS, ANOTHER_MO
 from autotrain_llm.planning.rollout_batches import decide_anchor, decide_phases
 from autotrain_llm.planning.rollouts import reward_models, sequences_at_once
 from autotrain_llm.planning.schedule import accumulated_batches
-from autotrain_llm.planning.sharding import requested_sharding
+from autotrain_llm.planning.sharding import obstacles
 from autotrain_llm.planning.value_function import value_model_of
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SEPARATE, SHARED, Ppo
 
@@ -50,6 +50,7 @@ SUMMED = (
 MAX_ITEMS = 1_000_000
 MAX_EPOCHS = 16
 SHORTEST, LARGEST = 16, 1 << 20
+DIVIDED = ("reference", "teacher")  # models that are divided among processes as the trained one is
 RANKS = (4, 8, 16, 32, 64, 128, 256)
 
 
@@ -78,13 +79,16 @@ class Memory:
         self.half = self.computes_in != "fp32"
         self.processes = schedule.processes
         self.short_for_reference = False
+        self.shards = 1
         self._batches: dict[tuple[Any, ...], Batch] = {}
         self._orders: dict[tuple[EpochOrder, int], tuple[Any, Any]] = {}
 
-    def assuming(self, *, short_for_reference: bool) -> Memory:
-        """The memory of the same run, with a reference model that is run before the training (`short_for_reference`) or during it."""
+    def assuming(self, *, short_for_reference: bool | None = None, shards: int | None = None) -> Memory:
+        """The memory of the same run, with a reference model that is run before the training (`short_for_reference`) or during it, and with
+        weights that are divided into `shards` parts."""
         other = copy.copy(self)  # shares the cached batches and orders
-        other.short_for_reference = short_for_reference
+        other.short_for_reference = self.short_for_reference if short_for_reference is None else short_for_reference
+        other.shards = self.shards if shards is None else shards
         return other
 
     def is_short(self, *, checkpointing: bool) -> bool:
@@ -114,6 +118,16 @@ class Memory:
         second = self._second(self.shape, self.config, adapter)
         return estimate.checkpoint_bytes(self.shape, adapter, OPTIMIZER_STATES.get(self.config.optimizer, 2), *second)
 
+    @property
+    def loading_bytes(self) -> int | None:
+        """Bytes of a machine's main memory that its processes take together while they load the model for GPUs; None for a single process, and if
+        the model's sizes are not known. A model that is going to be divided is read by one process of each machine."""
+        if self.shape is None or self.processes == 1 or not self.machine.has_cuda:
+            return None
+        loading = self.machine.local_processes if self.shards == 1 or self.layout.name == "padded" else 1
+        adapter = self.config.peft and self.computes_in == "bf16" and not self.context.is_scratch
+        return loading * (2 if adapter else 4) * self.shape.parameters
+
     def peak(self, changes: Mapping[str, Any] | None = None, *, checkpointing: bool, full: bool = False) -> Any:
         """The peak with these parameters changed; `full` assumes that every row is as long as the limit allows."""
         if self.shape is None:
@@ -140,9 +154,8 @@ class Memory:
         share = 1.0 if spec.samples else statistics.get("trained_token_share") or 1.0
         answers_at_once, no_grad_tokens = self._answers_at_once(config), self._no_grad_tokens(config, batch, full)
         shortfall = min(1.0, batch.shortfall / estimate.SHORTFALL_OF_DISTINCT_SHAPES) if self.half and not cuda else 0.0
-        several = self.processes > 1
-        shards = self.processes if several and requested_sharding(config) == FULL else 1
-        if several and shards == 1:
+        shards = self.processes if config.shard == FULL else self.shards
+        if self.processes > 1 and shards == 1:
             resident["buckets of gradients"] = 4 * estimate.trainable_values(shape, adapter)
         second, second_adapter = self._second(shape, config, adapter)
         return estimate.Run(
@@ -233,7 +246,8 @@ class Memory:
             )
         if config.trainer_spec.samples and config.rl_generation == "vllm":
             resident["vLLM"] = int(VLLM_SHARE * self.machine.device_memory)
-        return {name: size for name, size in resident.items() if size}, precompute_bytes
+        resident = {name: size // (self.shards if name in DIVIDED else 1) for name, size in resident.items()}
+        return {name: size for name, size in resident.items() if size}, precompute_bytes // self.shards
 
     def _teachers_width(self, config: Config) -> int | None:
         """The width of the teacher's hidden states if its logits are computed in the student's pass; else None."""
@@ -390,7 +404,7 @@ class Memory:
 
     def _smaller_weights(self) -> Iterator[dict[str, Any]]:
         config = self.config
-        if not config.peft and OPTIMIZER_STATES.get(config.optimizer, 2):
+        if self.shards == 1 and not config.peft and OPTIMIZER_STATES.get(config.optimizer, 2):
             yield {"optimizer": "adafactor"}
         if self.context.is_scratch or not config.applies("peft"):
             return
@@ -398,7 +412,7 @@ class Memory:
             yield {"peft": True}
         elif config.lora_r > RANKS[1]:
             yield {"lora_r": RANKS[1]}
-        if config.peft and not config.quantization and self.machine.has_cuda:
+        if self.shards == 1 and config.peft and not config.quantization and self.machine.has_cuda:
             yield {"quantization": "int4"}
 
     def smallest_fitting_change(self, checkpointing: bool) -> dict[str, Any] | None:
@@ -415,6 +429,7 @@ class Memory:
         for names in (
             ("rl_value_model",),
             ("distill_cache",),
+            ("shard",),
             ("batch_size", "gradient_accumulation"),
             ("optimizer",),
             ("peft", "quantization"),
@@ -433,21 +448,29 @@ class Memory:
         if not checkpointing:
             yield {"gradient_checkpointing": True}
         yield from self._less_resident()
+        if self._can_be_divided():
+            yield {"shard": FULL}
         size = config.batch_size // 2
         while size:
             yield self._halved(size)
             size //= 2
-        if not config.peft and OPTIMIZER_STATES.get(config.optimizer, 2):
+        is_whole = self.shards == 1 and not self._can_be_divided()  # what follows is not combined with parts
+        if is_whole and not config.peft and OPTIMIZER_STATES.get(config.optimizer, 2):
             yield {"optimizer": "adafactor"}
         if not self.context.is_scratch and config.applies("peft"):
             if not config.peft:
                 yield {"peft": True, "optimizer": config.optimizer}
-            if not config.quantization and self.machine.has_cuda:
+            if is_whole and not config.quantization and self.machine.has_cuda:
                 yield {"quantization": "int4"}
         tokens = self._longest(config) // 2
         while tokens >= SHORTEST:
             yield {self.context.limit.parameter: tokens}
             tokens //= 2
+
+    def _can_be_divided(self) -> bool:
+        """Whether the processes could divide a model that each of them holds a copy of."""
+        whole = self.shards == 1 and self.processes > 1 and self.machine.has_cuda
+        return whole and not self.config.trainer_spec.samples and not any(obstacles(self.config))
 
     def largest(self, checkpointing: bool) -> dict[str, int | None]:
         """The largest batch size, length and adapter rank that fit, each by itself; None if not even the smallest fits."""

@@ -92,7 +92,7 @@ class Run:
     `shortfall` (how much smaller the mean batch is, as a share).
     Computation: `by_token` is whether the loss needs each token's log-probability, `scores` whether the model has a score head,
     `no_grad_tokens` the largest batch without gradients, `answers_at_once` and `kv_cache_bytes` those of sampling, `kernels` the number of
-    cached oneDNN kernels, `shards` the number of processes among which FSDP splits weights, gradients and optimizer states.
+    cached oneDNN kernels, `shards` the number of parts that weights, gradients and optimizer states are divided into.
     Weights: `weight` is bytes per value, `states` the optimizer's values per trained value, `second` a backbone that is trained in addition,
     `second_adapter` its adapter if only that is trained, `resident` the bytes of other models, by name, `precompute_bytes` those of a
     teacher that is unloaded before the first step.
@@ -154,6 +154,7 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
     gradients = gradients_held(shape, run)
     head = head_bytes(shape, run)
     rounded = rounded_weights(shape, run)
+    whole = gathered_bytes(shape, run)
     all_kept = (
         kept_by_layers(shape, run, layer_input_bytes if run.checkpointing else kept_by_layer)
         + outside_layer_bytes(shape, run) * run.tokens
@@ -162,7 +163,14 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
     candidates = [
         Peak(
             "when the loss is computed",
-            {**always, "gradients": accumulated, "rounded weights": rounded, "activations": all_kept, "head": head},
+            {
+                **always,
+                "gradients": accumulated,
+                "rounded weights": rounded,
+                "gathered weights": whole,
+                "activations": all_kept,
+                "head": head,
+            },
         ),
         Peak(
             "in the backward pass of the last layer",
@@ -170,6 +178,7 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
                 **always,
                 "gradients": accumulated + _head_gradient(shape, run),
                 "rounded weights": 0 if run.checkpointing else rounded,
+                "gathered weights": whole + gathered_gradient_bytes(shape, run),
                 "activations": all_kept + (one_layer if run.checkpointing else backward),
             },
         ),
@@ -178,6 +187,7 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
             {
                 **always,
                 "gradients": gradients,
+                "gathered weights": whole + gathered_gradient_bytes(shape, run),
                 "activations": one_layer + entry,
                 "head": _tied_embedding_gradient(shape, run),
             },
@@ -185,6 +195,7 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
     ]
     if run.no_grad_tokens:
         without = {"activations": (forward + FLOAT * shape.hidden) * run.no_grad_tokens, "rounded weights": rounded}
+        without["gathered weights"] = whole
         no_grad_head = head_bytes(
             shape, replace(run, tokens=run.no_grad_tokens, targets=run.no_grad_tokens), gradients=False
         )
@@ -266,10 +277,27 @@ def second_trained(second: Shape | None, adapter: Adapter | None) -> int:
 
 
 def rounded_weights(shape: Shape, run: Run) -> int:
-    """Bytes of autocast's half-precision copies of the linear layers, which live until the backward pass of their layer."""
-    if not run.half or run.weight != FLOAT or run.quantised:
+    """Bytes of autocast's half-precision copies of the linear layers, which live until the backward pass of their layer; of a divided model there
+    are none."""
+    if run.shards > 1 or not run.half or run.weight != FLOAT or run.quantised:
         return 0
     return HALF * (shape.linear + (run.second.linear if run.second else 0))
+
+
+def gathered_bytes(shape: Shape, run: Run) -> int:
+    """Bytes of the whole weights that a process of a divided model holds at once, in the dtype that is computed in: a layer, the next one, which
+    is gathered meanwhile, and embedding and head."""
+    if run.shards == 1:
+        return 0
+    tables = shape.table * (1 if shape.tied else 2)
+    return (HALF if run.half else FLOAT) * (2 * shape.linear // max(shape.layers, 1) + tables)
+
+
+def gathered_gradient_bytes(shape: Shape, run: Run) -> int:
+    """Bytes of the whole gradient of a layer, as it is computed and as it is summed over processes in float32."""
+    if run.shards == 1 or run.adapter is not None:
+        return 0
+    return ((HALF if run.half else 0) + FLOAT) * shape.linear // max(shape.layers, 1)
 
 
 # Activations, in bytes for each token.
@@ -329,7 +357,7 @@ def attention_probabilities_bytes(shape: Shape, run: Run) -> int:
 
 def layer_input_bytes(shape: Shape, run: Run) -> int:
     """The input of a layer, which is all that checkpointing saves of it."""
-    return shape.hidden * (HALF if run.adapter and run.half else FLOAT)
+    return shape.hidden * (HALF if (run.adapter or run.shards > 1) and run.half else FLOAT)
 
 
 def backward_bytes(shape: Shape, run: Run) -> int:
@@ -364,7 +392,7 @@ def head_bytes(shape: Shape, run: Run, *, gradients: bool = True) -> int:
     value = HALF if run.half else FLOAT
     vocab_size = shape.vocabulary
     trained = gradients and run.adapter is None
-    rounded = HALF * shape.table if run.half and run.weight == FLOAT and not run.quantised else 0
+    rounded = HALF * shape.table if run.half and run.weight == FLOAT and not run.quantised and run.shards == 1 else 0
     # Each tile adds its gradient of the weight to the sum: on a processor in half precision, on a GPU in float32.
     added = 0 if not run.half else HALF if run.device == "cpu" else FLOAT
     of_weight = shape.table * (FLOAT + added) if trained else 0

@@ -257,7 +257,7 @@ class TrainerArguments:
     lr_scheduler_kwargs: dict[str, Any] | None = field(default=None, metadata=omitted_if_none())
     metric_for_best_model: str | None = field(default=None, metadata=omitted_if_none())
     greater_is_better: bool | None = field(default=None, metadata=omitted_if_none())
-    fsdp: str | None = field(default=None, metadata=omitted_if_none())
+    fsdp: bool | str | None = field(default=None, metadata=omitted_if_none())
     fsdp_config: dict[str, Any] | None = field(default=None, metadata=omitted_if_none())
 
     def as_arguments(self) -> dict[str, Any]:
@@ -348,7 +348,8 @@ class MemoryPlan:
     """The estimate of memory and disk, in bytes.
 
     `moment` is when the peak is reached and `memory` its parts in bytes, by name. `largest` are the largest values of parameters with which
-    the run fits, each by itself. `smallest_fitting_change` are the fewest changes with which a run that does not fit would.
+    the run fits, each by itself. `smallest_fitting_change` are the fewest changes with which a run that does not fit would. `loading_bytes`, of
+    several processes with GPUs, is the main memory that those of one machine take while the model is loaded.
     """
 
     peak_memory_bytes: int
@@ -361,6 +362,7 @@ class MemoryPlan:
     largest: dict[str, int | None] | None
     smallest_fitting_change: dict[str, Any] | None = field(metadata=json_field("way_out"))
     bytes_after_change: int | None = field(default=None, metadata=omitted_if_none("way_out_bytes"))
+    loading_bytes: int | None = field(default=None, metadata=omitted_if_none())
 
 
 @dataclass(frozen=True)

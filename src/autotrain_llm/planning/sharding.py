@@ -2,30 +2,81 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.params.distributed import DDP, FSDP, FULL, NONE
+from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.record import Record
+from autotrain_llm.params.distributed import AUTO, DDP, FSDP, FULL, NONE
 
 if TYPE_CHECKING:
+    from autotrain_llm.planning.memory_budget import Memory
     from autotrain_llm.planning.plan import ShardingPlan
+
+DIVIDED_OPTIMIZERS = ("adamw_torch", "sgd")  # their states have the shape of the weights
+COPIES = "a copy of the model in each process"
+
+
+class Obstacle(Record):
+    """A parameter with which a model can't be divided: what was given, why, and what to change; no changes if it is to be left out."""
+
+    parameter: str
+    flag: str
+    reason: str
+    changes: dict[str, Any] | None = None
 
 
 def requested_sharding(config: Config) -> str:
     """The value of `--shard`; where only `--distributed-backend` is given, what that means."""
-    if config.given("distributed_backend") and not config.given("shard"):
+    if source_of_sharding(config) == "distributed_backend":
         return {DDP: NONE, FSDP: FULL}[config.distributed_backend]
     return config.shard
 
 
-def decide_sharding(config: Config, processes: int) -> ShardingPlan | None:
-    """How the weights are kept by several processes; None for one process, which has all of them."""
+def source_of_sharding(config: Config) -> str:
+    """The parameter that says whether the model is divided."""
+    only_backend = config.given("distributed_backend") and not config.given("shard")
+    return "distributed_backend" if only_backend else "shard"
+
+
+def obstacles(config: Config) -> Iterator[Obstacle]:
+    """What is given that a divided model is not trained with."""
+
+    def named(name: str) -> tuple[str, str]:
+        return name, f"{flag_of(name)} {config.value_of(name)}"
+
+    if config.optimizer not in DIVIDED_OPTIMIZERS:
+        reason = "its states are of whole weights"
+        yield Obstacle(*named("optimizer"), reason, {"optimizer": DIVIDED_OPTIMIZERS[0]})
+    if config.quantization:
+        yield Obstacle(*named("quantization"), "bitsandbytes' weights are not divided")
+    if config.mixed_precision == "fp16":
+        yield Obstacle(*named("mixed_precision"), "only bf16 and fp32 are", {"mixed_precision": "bf16"})
+    if config.engine != "native":
+        yield Obstacle(*named("engine"), "TRL's trainers save whole models", {"engine": "native"})
+    if config.use_enhanced_eval and config.eval_benchmark:
+        yield Obstacle("eval_benchmark", "--eval-benchmark", "one process runs it with the finished model")
+
+
+def decide_sharding(config: Config, memory: Memory) -> ShardingPlan | None:
+    """How the weights are kept by several processes; None for one process, which has all of them.
+
+    `auto` divides them where a copy would not fit into the memory of a GPU, even with gradient checkpointing, and nothing stands against it.
+    """
     from autotrain_llm.planning.plan import ShardingPlan
 
-    if processes == 1:
+    if memory.processes == 1:
         return None
-    named = "shard" if config.given("shard") else "distributed_backend"
     requested = requested_sharding(config)
-    return ShardingPlan(
-        FULL if requested == FULL else NONE, processes if requested == FULL else 1, config.source(named)
-    )
+    if requested != AUTO:
+        shards = memory.processes if requested == FULL else 1
+        return ShardingPlan(requested, shards, config.source(source_of_sharding(config)))
+    if not memory.machine.has_cuda:
+        return ShardingPlan(NONE, 1, "processors hold copies")
+    if config.trainer_spec.samples or any(obstacles(config)):
+        return ShardingPlan(NONE, 1, "--shard full would be refused")
+    checkpointing = config.gradient_checkpointing is not False
+    if memory.bytes(checkpointing=checkpointing) <= memory.available:
+        return ShardingPlan(NONE, 1, "a copy fits into a GPU")
+    return ShardingPlan(FULL, memory.processes, "a copy would not fit into a GPU")

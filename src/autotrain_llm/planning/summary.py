@@ -331,9 +331,18 @@ def _trials(plan: Plan, sweep: SweepPlan) -> list[Row]:
 def _cost(plan: Plan) -> list[Row]:
     return [
         *_memory(plan.memory),
+        *_loading(plan),
         ("a checkpoint", show_bytes(plan.memory.checkpoint_bytes), "estimated"),
         ("output", plan.output.dir, _source(plan, "output_dir")),
     ]
+
+
+def _loading(plan: Plan) -> list[Row]:
+    """The main memory that several processes with GPUs load the model into."""
+    size = plan.memory.loading_bytes
+    if size is None:
+        return []
+    return [("main memory", f"about {show_bytes(size)} on each machine", "while the model is loaded")]
 
 
 def _memory(memory: MemoryPlan) -> list[Row]:

@@ -77,6 +77,24 @@ TWINS = {
         machine(environment={"HF_ENDPOINT": "https://hub.example.com"}),
     ),
     "no token": ("E506", "--push-to-hub", PLAIN, machine(environment={"HF_TOKEN": "hf_x"})),
+    "a model divided among processors": (
+        "E508",
+        "--shard full",
+        PLAIN,
+        machine((NEW_GPU,), environment=GROUP),
+    ),
+    "a model divided for one process": (
+        "E516",
+        "--shard full",
+        WITH_GPU,
+        machine((NEW_GPU,), environment=GROUP),
+    ),
+    "a model divided with whole states": (
+        "E517",
+        "--shard full --optimizer adafactor",
+        machine((NEW_GPU,), environment=GROUP),
+        WITH_GPU,
+    ),
     "three processes on two GPUs": (
         "E507",
         "--trainer sft",

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autotrain_llm.config.registry import PARAMS
-from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.machine import FIRST_FLASH_GPU, Machine
 from autotrain_llm.declare.example import where, without_gpu
 from autotrain_llm.declare.finding import ERROR, WARNING, Finding
-from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
-from autotrain_llm.params.distributed import DDP, FULL, NONE
 from autotrain_llm.params.precision import Precision
-from autotrain_llm.planning.sharding import requested_sharding
 
 OLD_GPU = "on a machine with a Tesla T4"
 
@@ -96,23 +92,4 @@ def flash_attention_needs_its_package_and_a_gpu(precision: Precision, machine: M
             f"{flag} needs {' and '.join(reasons)}",
             changes={"attn_implementation": "sdpa"},
             parameters=("attn_implementation",),
-        )
-
-
-@rule("E508", refuses="--shard full", accepts="--shard none")
-def sharded_models_are_not_trained_yet(config: Config) -> Iterator[Finding]:
-    """`--shard full` or `--distributed-backend fsdp`, which divide the weights among the processes.
-
-    Why: the finished model is saved by the first process, which has a part of the weights only, so that it would be lost after the training, and
-    its checkpoints can't be resumed from.
-    Fix: `--shard none`, where each GPU holds the whole model and processes share the rows. `--peft`, `--quantization int4`, `--gradient-checkpointing`
-    and `--optimizer adamw_bnb_8bit` make a large model fit.
-    """
-    if requested_sharding(config) == FULL:
-        name = "shard" if config.given("shard") else "distributed_backend"
-        yield Finding(
-            f"{flag_of(name)} {config.value_of(name)} can train a model and not save it: each process has a part of the weights, and the first one saves",
-            changes={"shard": NONE} if name == "shard" else {name: DDP},
-            otherwise="with --peft, or --peft --quantization int4, if one GPU has too little memory",
-            parameters=(name,),
         )

@@ -18,6 +18,8 @@ from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.engine.loading import Loaded
 from autotrain_llm.run.engine.loading import merge as merge_adapter
 
+PART = "5GB"  # the largest file of weights
+
 
 def save_finished(
     loaded: Loaded, folder: Path, *, merge: bool, end_of_turn: str | None, prompt_format: PromptFormat
@@ -34,7 +36,8 @@ def save_finished(
         set_end_tokens(model, loaded.tokenizer, end_of_turn)
     if not isinstance(model, PeftModel):
         model = model.to(loaded.saved_dtype)
-    model.save_pretrained(unfinished)
+    # An adapter has no parts.
+    model.save_pretrained(unfinished, **({} if isinstance(model, PeftModel) else {"max_shard_size": PART}))
     if isinstance(model, PeftModel) and generates:
         base: Any = model.get_base_model()
         base.generation_config.save_pretrained(unfinished)

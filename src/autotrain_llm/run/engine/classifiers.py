@@ -10,12 +10,13 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
+from autotrain_llm.declare.parts import has_model_in_parts
 from autotrain_llm.models.locate import ADAPTER, ADAPTER_CONFIG, HUB, Located, read_json
 from autotrain_llm.run.engine.flat.batch import Row
 from autotrain_llm.run.engine.flat.classifier import prepare_classifier
 from autotrain_llm.run.engine.flat.model import FlatOutput
 from autotrain_llm.run.engine.layouts import Flat, Padded, PromptGroup
-from autotrain_llm.run.engine.loading import from_located, with_adapter
+from autotrain_llm.run.engine.loading import from_located, from_parts, with_adapter
 
 FORWARD_INPUTS = ("input_ids", "position_ids", "segments", "ends")
 
@@ -82,6 +83,10 @@ def load_classifier(
     local_options = (
         options if located.kind == HUB else {name: value for name, value in options.items() if name != "revision"}
     )
+    if located.kind != HUB and has_model_in_parts(Path(source)):
+        return from_parts(
+            AutoModelForSequenceClassification, Path(source), dtype, local_options, num_labels=num_labels
+        ), []
     model, loading = AutoModelForSequenceClassification.from_pretrained(
         source,
         dtype=dtype,

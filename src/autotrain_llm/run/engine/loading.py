@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from peft.tuners.lora import LoraLayer
+from safetensors.torch import save_file
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
@@ -22,14 +24,18 @@ from transformers import (
     PreTrainedTokenizerFast,
     set_seed,
 )
+from transformers.initialization import no_init_weights
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from autotrain_llm.context.output_dir import ADAPTER_WEIGHTS
+from autotrain_llm.declare.parts import has_model_in_parts
 from autotrain_llm.models.architectures import MIXERS, WITHOUT_LORA
 from autotrain_llm.models.checks.generation_config import idle_settings
 from autotrain_llm.models.locate import ADAPTER, HUB, SCRATCH, Located
 from autotrain_llm.models.metadata import read_metadata
 from autotrain_llm.planning.plan import AdapterPlan, Plan
 from autotrain_llm.planning.run_inputs import RunInputs
+from autotrain_llm.run.engine.sharded_states import load_model
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -119,7 +125,20 @@ def from_located(
     local_options = (
         options if located.kind == HUB else {name: value for name, value in options.items() if name != "revision"}
     )
+    if located.kind != HUB and has_model_in_parts(Path(source)):
+        return from_parts(AutoModelForCausalLM, Path(source), dtype, local_options)
     return AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **local_options)
+
+
+def from_parts(classes: Any, checkpoint: Path, dtype: torch.dtype, options: Mapping[str, Any], **settings: Any) -> Any:
+    """The whole model of a checkpoint that several processes wrote in parts, on the processor; `classes` is one of transformers' Auto classes."""
+    named = {name: options[name] for name in ("trust_remote_code", "attn_implementation") if name in options}
+    config = AutoConfig.from_pretrained(checkpoint, local_files_only=True, **settings, **named)
+    with no_init_weights():
+        model = classes.from_config(config, dtype=dtype, **named)
+    load_model(model, checkpoint)
+    model.tie_weights()
+    return model.eval()
 
 
 def with_adapter(base: Any, located: Located, *, trainable: bool) -> Any:
@@ -159,7 +178,8 @@ def merge(model: PeftModel) -> Any:
 def _is_tied(model: Any) -> bool:
     """Whether head and embedding share their weights; also if there is no head."""
     head = model.get_output_embeddings()
-    return head is None or head.weight.data_ptr() == model.get_input_embeddings().weight.data_ptr()
+    embedding = model.get_input_embeddings().weight
+    return head is None or head.weight is embedding or (head.weight.data_ptr() == embedding.data_ptr() != 0)
 
 
 def cast_linear_weights(model: Any, precision: str) -> Any:
@@ -270,18 +290,43 @@ def make_writable(settings: GenerationConfig) -> None:
 def keep_config(model: Any) -> None:
     """Save this config with every checkpoint and with the finished model, whatever training sets in it: use_cache, dropout, a padding token."""
     causal = model.get_base_model() if isinstance(model, PeftModel) else model
-    original = copy.deepcopy(causal.config)
+    vars(causal)["config_of_files"] = copy.deepcopy(causal.config)
 
     def save_pretrained(self: Any, *args: Any, **kwargs: Any) -> None:
-        changed, self.config = self.config, copy.deepcopy(original)
-        if not changed.tie_word_embeddings:  # untied by merging an adapter
-            self.config.tie_word_embeddings = False
+        changed, self.config = self.config, config_to_save(self)
         try:
             type(self).save_pretrained(self, *args, **kwargs)
         finally:
             self.config = changed
 
     causal.save_pretrained = MethodType(save_pretrained, causal)
+
+
+def config_to_save(causal: Any) -> Any:
+    """The config that is saved with a model's weights."""
+    config = copy.deepcopy(vars(causal).get("config_of_files", causal.config))
+    if not causal.config.tie_word_embeddings:  # untied by merging an adapter
+        config.tie_word_embeddings = False
+    return config
+
+
+def save_config(causal: Any, folder: Path) -> None:
+    """Write what `save_pretrained` writes beside the weights."""
+    config = config_to_save(causal)
+    config.architectures = [type(causal).__name__.removeprefix("FSDP")]
+    config.dtype = causal.dtype
+    config.save_pretrained(folder)
+    if causal.can_generate():
+        causal.generation_config.save_pretrained(folder)
+
+
+def save_adapter(model: PeftModel, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Write an adapter whose weights are given under the names of its file, as `save_pretrained` does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: weight.contiguous() for name, weight in weights.items()}, folder / ADAPTER_WEIGHTS)
+    config = copy.copy(model.peft_config["default"])
+    config.inference_mode = True
+    config.save_pretrained(str(folder))
 
 
 def tokenizer_disagrees(tokenizer: PreTrainedTokenizerBase, inputs: RunInputs) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +29,7 @@ from autotrain_llm.run.engine.objective import (
     widen,
 )
 from autotrain_llm.run.engine.router_loss import router_weight
+from autotrain_llm.run.engine.sharding import gathered, is_sharded, reshard, shard
 from autotrain_llm.run.engine.states import PlainStates
 from autotrain_llm.run.engine.throughput import Throughput
 from autotrain_llm.run.failures import not_a_number
@@ -130,6 +131,8 @@ class Loop(PlainStates):
         self.throughput = throughput
         assert isinstance(self.model, nn.Module)
         self.router_weight = router_weight(causal_model(self.model).config)
+        if self.is_fsdp_enabled:  # before other models are made of it, and before anything is computed
+            shard(self.model, self.accelerator)
 
     # --- batches ----------------------------------------------------------------------------------------------------
 
@@ -166,6 +169,17 @@ class Loop(PlainStates):
     def on_device(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The batch on the model's device."""
         return self._prepare_inputs(batch)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context of calls in the run's precision. FSDP2 gathers weights in it: what it calls needs none."""
+        return nullcontext() if self.is_fsdp_enabled else self.accelerator.autocast()
+
+    def place(self, model: nn.Module) -> None:
+        """Move a frozen model to the device of this process; where the policy is divided among the processes, divide it in the same way."""
+        if not self.is_fsdp_enabled:
+            model.to(self.args.device)
+        elif not is_sharded(model):
+            shard(model, self.accelerator)
 
     def over_processes(self, value: torch.Tensor) -> torch.Tensor:
         """The sum of a tensor over all processes."""
@@ -210,7 +224,7 @@ class Loop(PlainStates):
 
     def _augmented(self, model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
         for augmenter in self.augmenters:
-            with self.accelerator.autocast():  # accelerate adds autocast to the policy's forward only
+            with self.autocast():  # accelerate adds autocast to the policy's forward only
                 inputs = augmenter.augment(inputs, model, self.over_processes)
         return inputs
 
@@ -219,6 +233,20 @@ class Loop(PlainStates):
         if not torch.isfinite(loss):
             raise not_a_number(self.state.global_step + 1)
         return loss
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        assert isinstance(self.model, nn.Module)
+        reshard(self.model)  # what was called before training may have left whole weights in place of parts
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        self._optimized = [list(group["params"]) for group in optimizer.param_groups]
+        return optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        if self.is_fsdp_enabled and self.optimizer is not None:
+            # accelerate has found the optimizer's parameters by their addresses, and parts without elements have none.
+            for group, parameters in zip(self.optimizer.param_groups, self._optimized, strict=True):
+                group["params"] = parameters
+        return super().create_scheduler(num_training_steps, optimizer)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         if self.source is None or output_dir is None:
@@ -277,8 +305,11 @@ class Loop(PlainStates):
             sums += of_part
             of_parts |= part.reported(self._ratios(of_part, {})) if part.name else {}
         self.eval_metrics = eval_metrics = self._ratios(sums, extremes) | of_parts
-        for observer in self.observers:
-            eval_metrics |= observer.measure(self)
+        with (
+            gathered(model) if self.observers else nullcontext()
+        ):  # which call it a different number of times in each process
+            for observer in self.observers:
+                eval_metrics |= observer.measure(self)
         model.train()
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in eval_metrics.items()}
         metrics[f"{metric_key_prefix}_seconds"] = round(time.perf_counter() - began, 3)
@@ -290,7 +321,7 @@ class Loop(PlainStates):
     def _evaluated(self, model: nn.Module, inputs: dict[str, Any], extremes: Extremes) -> Sums:
         """The loss and the metrics of a batch; the extremes so far are widened by its own."""
         inputs = self.on_device(inputs)
-        with torch.no_grad(), self.accelerator.autocast():
+        with torch.no_grad(), self.autocast():
             inputs = self._augmented(model, inputs)
             output = self.layout.forward(model, inputs, self.objective.compute)
         summed, metrics = self._objective_of(output, inputs)

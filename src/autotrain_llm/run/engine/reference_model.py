@@ -17,10 +17,20 @@ from autotrain_llm.planning.reference_model import ADAPTER_AS_IT_WAS, ADAPTER_OF
 from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.engine.layouts import BatchLayout, prepare_second_model
 from autotrain_llm.run.engine.loading import Loaded, cast_linear_weights, from_located, loading_dtype, loading_options
+from autotrain_llm.run.engine.sharding import first_process_loads, like, reshard
 
 
 class ReferenceModel(Protocol):
     """Provides the reference model."""
+
+    @property
+    def model(self) -> nn.Module | None:
+        """A model of its own; None where it is the policy in another state."""
+        ...
+
+    def prepare(self) -> None:
+        """Called once, when the policy and the model of its own are on their devices."""
+        ...
 
     def activated(self, model: nn.Module) -> AbstractContextManager[nn.Module]:
         """The reference as a module, valid inside the context; `model` is the wrapped policy."""
@@ -37,9 +47,12 @@ class FrozenReference:
     def __init__(self, model: nn.Module) -> None:
         self.model = model.requires_grad_(False).eval()
 
+    def prepare(self) -> None:
+        """Nothing to do."""
+
     @contextmanager
     def activated(self, model: nn.Module) -> Iterator[nn.Module]:
-        yield self.model.to(next(model.parameters()).device)
+        yield self.model
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         yield from self.model.state_dict().items()
@@ -48,8 +61,13 @@ class FrozenReference:
 class UntrainedPolicy:
     """The policy itself before its first step: only for precomputed log-probabilities."""
 
+    model: nn.Module | None = None
+
     def __init__(self, policy: nn.Module) -> None:
         self.policy = policy
+
+    def prepare(self) -> None:
+        """Nothing to do."""
 
     @contextmanager
     def activated(self, model: nn.Module) -> Iterator[nn.Module]:
@@ -63,8 +81,13 @@ class UntrainedPolicy:
 class AdapterDisabled:
     """The policy without its adapter."""
 
+    model: nn.Module | None = None
+
     def __init__(self, policy: PeftModel) -> None:
         self.policy = policy
+
+    def prepare(self) -> None:
+        """Nothing to do."""
 
     @contextmanager
     def activated(self, model: nn.Module) -> Iterator[nn.Module]:
@@ -79,11 +102,17 @@ class AdapterDisabled:
 class InitialAdapterReference:
     """The policy with its initial adapter: a copy of the adapter's weights, swapped with the trained ones inside the context."""
 
+    model: nn.Module | None = None
+
     def __init__(self, policy: PeftModel) -> None:
         self.policy = policy
         self.initial = {
             name: parameter.detach().clone() for name, parameter in policy.named_parameters() if parameter.requires_grad
         }
+
+    def prepare(self) -> None:
+        parameters = dict(self.policy.named_parameters())
+        self.initial = {name: like(weight, parameters[name]) for name, weight in self.initial.items()}
 
     @contextmanager
     def activated(self, model: nn.Module) -> Iterator[nn.Module]:
@@ -95,9 +124,13 @@ class InitialAdapterReference:
                 self._swap()
 
     def _swap(self) -> None:
-        for name, parameter in self.policy.named_parameters():
-            if name in self.initial:
-                parameter.data, self.initial[name] = self.initial[name].to(parameter.device), parameter.data
+        reshard(self.policy)
+        with torch.no_grad():
+            for name, parameter in self.policy.named_parameters():
+                if name in self.initial:
+                    trained = parameter.detach().clone()
+                    parameter.copy_(self.initial[name])
+                    self.initial[name] = trained
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         yield from self.policy.state_dict().items()
@@ -139,4 +172,5 @@ def load_named_reference(plan: Plan, inputs: RunInputs) -> nn.Module:
     options.pop("revision", None)  # --revision is the trained model's
     if located.kind == ADAPTER:
         options.pop("quantization_config", None)  # merging into quantised weights would round the adapter away
-    return from_located(located, loading_dtype(plan), options)
+    with first_process_loads(plan):
+        return from_located(located, loading_dtype(plan), options)

@@ -1,13 +1,12 @@
-"""The states of optimizer, schedule, gradient scaler and random numbers in a checkpoint, without pickle: tensors as safetensors, the rest as JSON
-in the same file's header.
+"""The states of optimizer, schedule, gradient scaler and random numbers in a checkpoint, without pickle, and the weights of a divided model.
 
 transformers 5.23 writes them with `torch.save`. Checkpoints of earlier versions, which have such files, are still read, with `weights_only`.
 """
 
 from __future__ import annotations
 
-import json
 import random
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,87 +14,58 @@ from typing import Any
 
 import numpy
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from peft import PeftModel, get_peft_model_state_dict
 from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
 
-from autotrain_llm.declare.document import parse_json
-
-STATE = "state"  # the key of the header that has the JSON
-# The keys of JSON objects that stand for what JSON does not have.
-TENSOR, ARRAY, TUPLE, PAIRS, FLOAT = "tensor", "array", "tuple", "pairs", "float"
-
-
-def save_state(path: Path, state: Any) -> None:
-    """Write a state of plain values, tensors and arrays. Raises TypeError for any other value."""
-    tensors: dict[str, torch.Tensor] = {}
-    names: dict[int, str] = {}  # a tensor that occurs twice is written once
-    seen: list[torch.Tensor] = []  # kept, so that no other gets its identity
-
-    def written(tensor: torch.Tensor) -> str:
-        if id(tensor) not in names:
-            names[id(tensor)] = str(len(names))
-            tensors[names[id(tensor)]] = tensor.detach().contiguous()
-            seen.append(tensor)
-        return names[id(tensor)]
-
-    document = _as_json(state, written)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata={STATE: json.dumps(document)})
-
-
-def _as_json(value: Any, written: Callable[[torch.Tensor], str]) -> Any:
-    if value is None or type(value) in (bool, int, str):
-        return value
-    if isinstance(value, torch.Tensor):
-        return {TENSOR: written(value)}
-    if isinstance(value, numpy.ndarray):
-        return {ARRAY: written(torch.from_numpy(value.copy()))}
-    if isinstance(value, float | numpy.floating):
-        return {FLOAT: float(value).hex()}
-    if isinstance(value, numpy.integer):
-        return int(value)
-    if isinstance(value, list):
-        return [_as_json(item, written) for item in value]
-    if isinstance(value, tuple):
-        return {TUPLE: [_as_json(item, written) for item in value]}
-    if isinstance(value, dict):
-        return {PAIRS: [[_as_json(key, written), _as_json(item, written)] for key, item in value.items()]}
-    raise TypeError(f"a {type(value).__name__} is no plain value")
-
-
-def load_state(path: Path) -> Any:
-    """The state in a file of `save_state`, on the processor."""
-    with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return _from_json(parse_json(file.metadata()[STATE]), tensors)
-
-
-def _from_json(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    if isinstance(value, list):
-        return [_from_json(item, tensors) for item in value]
-    if not isinstance(value, dict):
-        return value
-    ((kind, content),) = value.items()
-    match kind:
-        case "tensor":
-            return tensors[content]
-        case "array":
-            return tensors[content].numpy()
-        case "float":
-            return float.fromhex(content)
-        case "tuple":
-            return tuple(_from_json(item, tensors) for item in content)
-        case _:
-            return {_from_json(key, tensors): _from_json(item, tensors) for key, item in content}
+from autotrain_llm.context.output_dir import ADAPTER_WEIGHTS
+from autotrain_llm.declare.parts import SHARDED, has_parts
+from autotrain_llm.run.engine import sharded_states
+from autotrain_llm.run.engine.loading import save_adapter, save_config
+from autotrain_llm.run.engine.sharding import reshard, whole
+from autotrain_llm.run.engine.state_file import load_state, save_state
 
 
 class PlainStates(Trainer):
     """A Trainer whose checkpoints hold no pickle. It overrides the methods of transformers 5.23 that write and read these files.
 
-    A state that other libraries divide among processes or that has other objects in it is written as transformers does, and said.
+    A state that has other objects in it is written as transformers does, and said. Of a model that is divided among processes, each process writes its
+    parts (`sharded_states`); an adapter is small, and gathered.
     """
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        folder = Path(output_dir or str(self.args.output_dir))
+        if self.args.should_save:  # what a killed run may have left there
+            shutil.rmtree(folder / SHARDED, ignore_errors=True)
+        if not self.is_fsdp_enabled:
+            super().save_model(output_dir, _internal_call)
+            return
+        assert self.model is not None
+        self.accelerator.wait_for_everyone()
+        if isinstance(self.model, PeftModel):
+            adapter = {name: whole(weight).cpu() for name, weight in adapter_weights(self.model).items()}
+            if self.args.should_save:
+                save_adapter(self.model, adapter, folder)
+        else:
+            sharded_states.save_model(self.model, folder)
+            if self.args.should_save:
+                save_config(self.model, folder)
+        if self.args.should_save and self.processing_class is not None:
+            self.processing_class.save_pretrained(folder)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        folder = Path(resume_from_checkpoint)
+        if self.is_fsdp_enabled or has_parts(folder):
+            load_weights(self.model, folder)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        best = Path(str(self.state.best_model_checkpoint))
+        if self.is_fsdp_enabled or has_parts(best):
+            load_weights(self.model, best)
+        else:
+            super()._load_best_model()
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The weights, without the pickle of the arguments that transformers writes beside them and nothing reads."""
@@ -103,6 +73,14 @@ class PlainStates(Trainer):
         Path(output_dir or str(self.args.output_dir), TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self.is_fsdp_enabled:
+            assert self.model is not None and self.optimizer is not None and self.lr_scheduler is not None
+            first = self.args.should_save
+            sharded_states.save_optimizer(self.optimizer, self.model, Path(output_dir), is_first=first)
+            if first:
+                save_state(Path(output_dir, "scheduler.safetensors"), self.lr_scheduler.state_dict())
+            return
+
         def plainly() -> None:
             assert self.optimizer is not None and self.lr_scheduler is not None
             save_state(Path(output_dir, "optimizer.safetensors"), self.optimizer.state_dict())
@@ -122,9 +100,7 @@ class PlainStates(Trainer):
 
     def _saved(self, plainly: Callable[[], None], by_transformers: Callable[[], None]) -> None:
         """Save in the first process, plainly where that is possible."""
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            by_transformers()
-        elif self.args.should_save:
+        if self.args.should_save:
             try:
                 plainly()
             except (TypeError, RuntimeError) as problem:  # safetensors refuses tensors that share memory
@@ -139,7 +115,11 @@ class PlainStates(Trainer):
             super()._load_optimizer_and_scheduler(checkpoint)
             return
         assert self.optimizer is not None and self.lr_scheduler is not None
-        self.optimizer.load_state_dict(load_state(folder / "optimizer.safetensors"))
+        if self.is_fsdp_enabled or has_parts(folder):
+            assert self.model is not None
+            sharded_states.load_optimizer(self.optimizer, self.model, folder)
+        else:
+            self.optimizer.load_state_dict(load_state(folder / "optimizer.safetensors"))
         self.lr_scheduler.load_state_dict(load_state(folder / "scheduler.safetensors"))
 
     def _load_scaler(self, checkpoint: str | None) -> None:
@@ -174,3 +154,17 @@ class PlainStates(Trainer):
         """One process writes one file; several write one each."""
         number = f"_{self.args.process_index}" if self.args.world_size > 1 else ""
         return folder / f"rng_state{number}.safetensors"
+
+
+def adapter_weights(model: PeftModel) -> dict[str, torch.Tensor]:
+    """The weights of an adapter under the names of its file."""
+    return dict(get_peft_model_state_dict(model, save_embedding_layers=False))
+
+
+def load_weights(model: Any, checkpoint: Path) -> None:
+    """Load the weights of a checkpoint, in parts or whole, into a model, in parts or whole; for LoRA, those of the adapter."""
+    reshard(model)
+    if isinstance(model, PeftModel):
+        sharded_states.load_tensors(adapter_weights(model), checkpoint / ADAPTER_WEIGHTS)
+    else:
+        sharded_states.load_model(model, checkpoint)

@@ -278,7 +278,7 @@ class RewardScores:
     def measure(self, loop: Loop) -> dict[str, float]:
         batches = loop.get_eval_dataloader()
         model = model_of(loop).eval()
-        with self.predictions.writing(loop) as file, torch.no_grad(), loop.accelerator.autocast():
+        with self.predictions.writing(loop) as file, torch.no_grad(), loop.autocast():
             for indices, batch in zip(batches.order, batches, strict=True):
                 output = loop.layout.forward(model, loop.on_device(batch), loop.objective.compute)
                 assert output.scores is not None

@@ -54,9 +54,6 @@ class Evaluations(TrainerCallback):
         """Evaluate the model before training. The random state is restored, so that training is the same with and without it."""
         if self.resumed:
             return
-        if loop.is_fsdp_enabled:
-            self.progress.note("Not evaluated before training: FSDP has not yet sharded the model")
-            return
         self.progress.stage("Evaluating before training")
         devices = [loop.args.device] if loop.args.device.type == "cuda" else []
         with self._in(BEFORE), torch.random.fork_rng(devices):

@@ -22,6 +22,7 @@ from autotrain_llm.data.prepared.write import complete_folder
 from autotrain_llm.data.tokenize.prompt_format import CHAT, FILE
 from autotrain_llm.declare.umask import permitted
 from autotrain_llm.models.metadata import DTYPE_NAMES, ModelMetadata
+from autotrain_llm.run.artifacts.saving import PART
 from autotrain_llm.run.engine.classifiers import load_classifier
 from autotrain_llm.run.engine.loading import DTYPES, dtype_of, from_located, keep_config, make_writable
 from autotrain_llm.run.engine.loading import merge as merge_adapter
@@ -101,7 +102,7 @@ def _write_model(checked: CheckedExport, folder: Path) -> tuple[str, float | Non
     if command.is_gguf:
         _write_gguf(checked, model, folder, dtype)
     else:
-        model.to(DTYPES[dtype]).save_pretrained(folder)
+        model.to(DTYPES[dtype]).save_pretrained(folder, max_shard_size=PART)
         _copy_companions(checked, folder)
     return dtype, difference
 

@@ -28,6 +28,7 @@ from autotrain_llm.run.artifacts.trained_rows import write_trained_rows
 from autotrain_llm.run.engine.allocator import keep_freed_memory, limit_cached_kernels
 from autotrain_llm.run.engine.loading import Loaded, tokenizer_disagrees
 from autotrain_llm.run.engine.loop import Loop
+from autotrain_llm.run.engine.sharding import collect, first_process_loads, is_sharded
 from autotrain_llm.run.evaluation.enhanced import EnhancedEvaluation
 from autotrain_llm.run.failures import RunFailed
 from autotrain_llm.run.report.write import REPORT, try_write_report
@@ -93,7 +94,8 @@ def _carry_out(
     recipe = make_recipe(plan, inputs)
     if leader and not plan.rollouts:  # whose prompts aren't trained on; samples.jsonl has the answers that are
         write_trained_rows(folder, inputs.prepared, inputs.tokenizer)
-    loaded = load(plan, inputs) if load else recipe.load()
+    with first_process_loads(plan):
+        loaded = load(plan, inputs) if load else recipe.load()
     if leader:
         _refuse_other_tokens(loaded, inputs)
     layout = recipe.make_layout(loaded)
@@ -214,9 +216,12 @@ def _save(session: Session, steps: int, metrics: dict[str, float], command: list
         session.recipe,
     )
     session.layout.for_generation(loaded.model, True)
+    merge = bool(plan.adapter and plan.adapter.merge)
+    if is_sharded(loaded.model):
+        dtype = None if loaded.is_adapter else loaded.saved_dtype
+        collect(loaded.model, dtype, keeps=session.leader, trained_only=loaded.is_adapter and not merge)
     if not session.leader:
         return []
-    merge = bool(plan.adapter and plan.adapter.merge)
     with recipe.saving(loaded.model, folder):
         files = save_finished(
             loaded,

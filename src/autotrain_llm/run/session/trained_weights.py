@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from autotrain_llm.declare.text import plural
 from autotrain_llm.run.engine.flat.model import VALUE_HEAD, causal_model
+from autotrain_llm.run.engine.sharding import own_part
 from autotrain_llm.run.failures import RunFailed
 
 CHANCES = 3  # steps that must have changed a weight; momentum may by chance cancel one of them
@@ -24,8 +25,10 @@ def trainable_names(model: nn.Module) -> set[str]:
     """The parameters that have to be trained: with an adapter those that are saved with it, else all but those that the architecture freezes."""
     parameters = {name: parameter for name, parameter in model.named_parameters() if VALUE_HEAD not in name.split(".")}
     if isinstance(model, PeftModel):
-        saved = {tensor.data_ptr() for tensor in get_peft_model_state_dict(model, save_embedding_layers=False).values()}
-        return {name for name, parameter in parameters.items() if parameter.data_ptr() in saved}
+        variables = model.state_dict(keep_vars=True)
+        of_adapter = get_peft_model_state_dict(model, state_dict=variables, save_embedding_layers=False)
+        saved = {id(parameter) for parameter in of_adapter.values()}
+        return {name for name, parameter in parameters.items() if id(parameter) in saved}
     trainable = {name for name, parameter in parameters.items() if parameter.is_floating_point()}
     if all(parameters[name].requires_grad for name in trainable):
         return trainable
@@ -96,7 +99,7 @@ class TrainedWeights(TrainerCallback):
         if not before:
             return
         now = [
-            self.unchanged[name].parameter.detach().view(-1)[index].double().cpu()
+            own_part(self.unchanged[name].parameter.detach()).view(-1)[index].double().cpu()
             for name, (index, _) in before.items()
         ]
         for (name, (_, value)), after in zip(before.items(), torch.stack(now).tolist(), strict=True):
@@ -117,19 +120,22 @@ class TrainedWeights(TrainerCallback):
 
 def _must_change(unchanged: dict[str, _Watched], lr: float) -> Iterator[tuple[str, tuple[int, float]]]:
     """For each tensor the element with the largest gradient, and its value, if the step must change it; nothing if a gradient is not finite."""
-    with_gradient = [
-        (name, watched.parameter, watched.parameter.grad.detach().view(-1))
+    own = [
+        (name, own_part(watched.parameter.detach()), own_part(watched.parameter.grad.detach()))
         for name, watched in unchanged.items()
         if watched.parameter.grad is not None
-        and watched.parameter.is_contiguous()
-        and watched.parameter.grad.is_contiguous()
+    ]
+    with_gradient = [
+        (name, parameter, gradient.view(-1))
+        for name, parameter, gradient in own
+        if gradient.numel() and parameter.is_contiguous() and gradient.is_contiguous()
     ]
     if not with_gradient or lr <= 0:
         return
     # Read together: each reading waits for the device. The lowest and the highest element, because abs() would need a copy of the gradient.
     ends = [torch.stack([gradient.argmax(), gradient.argmin()]) for _, _, gradient in with_gradient]
     rows = [
-        torch.cat([at, gradient[at].double(), parameter.detach().view(-1)[at].double()])
+        torch.cat([at, gradient[at].double(), parameter.view(-1)[at].double()])
         for at, (_, parameter, gradient) in zip(ends, with_gradient, strict=True)
     ]
     read = torch.stack([row.cpu() for row in rows]).tolist()

@@ -11,7 +11,7 @@ import numpy
 import pytest
 import torch
 
-from autotrain_llm.run.engine.states import load_state, save_state
+from autotrain_llm.run.engine.state_file import load_state, save_state
 
 
 def kept(tmp_path: Path, state: Any) -> Any:

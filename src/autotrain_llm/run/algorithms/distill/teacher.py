@@ -40,6 +40,7 @@ from autotrain_llm.run.engine.loading import (
     quantization,
 )
 from autotrain_llm.run.engine.padded import padded_head, prepare_padded
+from autotrain_llm.run.engine.sharding import first_process_loads
 
 if TYPE_CHECKING:
     from autotrain_llm.run.engine.loop import Loop
@@ -62,6 +63,7 @@ class Teacher:
         with torch.no_grad():
             hidden = self.layout.forward(self.model, batch, HIDDEN).hidden
         assert hidden is not None
+        self.head = head_of(self.model, self.layout)  # a divided model's is whole from its forward on
         # A head without a weight matrix is the identity: the layout already returns logits, which are cut instead.
         return TeacherHidden(
             hidden if self.head.weight is not None else hidden[:, :vocab_size], self.head.first_tokens(vocab_size)
@@ -100,8 +102,7 @@ class OnlineTeacher:
         self.teacher, self.targets, self.rows = teacher, targets, rows
 
     def prepare(self, loop: Loop) -> None:
-        self.teacher.model.to(loop.args.device)
-        self.teacher.head = head_of(self.teacher.model, self.teacher.layout)
+        loop.place(self.teacher.model)
         if self.rows is not None:
             attach_teacher_inputs(loop, {side: TeacherRows(rows) for side, rows in self.rows.items()})
 
@@ -137,8 +138,7 @@ class CachedTeacher:
         if _on_any_process(loop, bool(missing)):
             missing = list(self.rows)
             teacher = self.load()
-            teacher.model.to(loop.args.device)
-            teacher.head = head_of(teacher.model, teacher.layout)
+            loop.place(teacher.model)
             cached |= {side: self._compute(teacher, side, offsets[side], top_k, loop) for side in missing}
             del teacher
             gc.collect()
@@ -166,7 +166,8 @@ class CachedTeacher:
         try:
             for first in range(0, len(batches), args.world_size):
                 mine = first + args.process_index
-                own = self._forward(teacher, side, batches[mine], top_k, loop) if mine < len(batches) else None
+                # A process without a batch in the last round runs the last one too: all call a divided teacher equally often.
+                own = self._forward(teacher, side, batches[min(mine, len(batches) - 1)], top_k, loop)
                 for index in range(first, min(first + args.world_size, len(batches))):
                     count = int(offsets[batches[index].stop] - offsets[batches[index].start])
                     writer.put(batches[index], _broadcast(own if index == mine else None, count, top_k, loop))
@@ -177,7 +178,7 @@ class CachedTeacher:
 
     def _forward(self, teacher: Teacher, side: str, rows: range, top_k: int, loop: Loop) -> TopKLogprobs:
         batch = loop.on_device(teacher.layout.collate([self.rows[side][index] for index in rows]))
-        with loop.accelerator.autocast():
+        with loop.autocast():
             hidden = teacher.hidden_states(batch, self.targets.vocab_size)
             return topk_logprobs(hidden, top_k, self.targets.settings.temperature)
 
@@ -292,9 +293,10 @@ def load_teacher(plan: Plan, inputs: RunInputs) -> nn.Module:
     bits = plan.distillation.quantization
     if bits:
         options["quantization_config"] = quantization(bits)
-    model = from_located(
-        located, teacher_dtype(located, plan), options, trainable_adapter=bool(bits) and located.kind == ADAPTER
-    )
+    with first_process_loads(plan):
+        model = from_located(
+            located, teacher_dtype(located, plan), options, trainable_adapter=bool(bits) and located.kind == ADAPTER
+        )
     return model if bits else cast_linear_weights(model, plan.precision.name)
 
 

@@ -23,6 +23,7 @@ from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.loading import Loaded
 from autotrain_llm.run.engine.logps import sequence_logps
 from autotrain_llm.run.engine.reference_model import ReferenceModel, evaluating, load_reference_model
+from autotrain_llm.run.engine.sharding import whole
 
 if TYPE_CHECKING:
     from autotrain_llm.run.engine.loop import Loop
@@ -40,7 +41,10 @@ class ReferenceLogps:
         self.stage = "Computing reference log-probabilities" if cache else None
 
     def prepare(self, loop: Loop) -> None:
-        """With a cache: read the log-probabilities of all items, or compute and write them."""
+        """Place the reference. With a cache: read the log-probabilities of all items, or compute and write them."""
+        if self.source.model is not None:
+            loop.place(self.source.model)
+        self.source.prepare()
         if self.cache is None:
             return
         for side, items in (("train", loop.train_rows), ("valid", loop.valid_rows)):
@@ -56,13 +60,19 @@ class ReferenceLogps:
                     write(path, items.reference)
 
     def _compute(self, items: Preferences, shape: tuple[int, int], loop: Loop) -> np.ndarray:
-        """The reference's log-probability of each answer of each item; each process computes every world_size-th chunk."""
+        """The reference's log-probability of each answer of each item; each process computes every world_size-th chunk.
+
+        A process without a chunk in the last round computes the last one too: a model that is divided among them is called equally often by all.
+        """
+        process, processes = loop.args.process_index, loop.args.world_size
         logps = torch.zeros(shape, dtype=torch.float64, device=loop.args.device)
-        for index, chunk in enumerate(no_grad_batches(map(items.tokens, range(len(items))))):
-            if index % loop.args.world_size == loop.args.process_index:
-                batch = loop.on_device(self.layout.collate([items.prompt_group(item) for item in chunk]))
-                with loop.accelerator.autocast():
-                    sums = self.reference_logps(batch, loop.model_wrapped)
+        chunks = list(no_grad_batches(map(items.tokens, range(len(items)))))
+        for index in range(process, -(-len(chunks) // processes) * processes, processes):
+            chunk = chunks[min(index, len(chunks) - 1)]
+            batch = loop.on_device(self.layout.collate([items.prompt_group(item) for item in chunk]))
+            with loop.autocast():
+                sums = self.reference_logps(batch, loop.model_wrapped)
+            if index < len(chunks):
                 logps[chunk.start : chunk.stop] = sums.reshape(len(chunk), -1)
         return loop.over_processes(logps).cpu().numpy()
 
@@ -119,7 +129,7 @@ class LogprobCache:
         )
         for name, tensor in source.weights():
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+            digest.update(whole(tensor.detach()).cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return self.folder / f"{digest.hexdigest()}.npy"
 
 

@@ -102,6 +102,8 @@ class RolloutWorker:
             baseline = self.baseline
             columns["baseline"] = self._forward_tokens(loop, answers, lambda batch: (baseline.of(batch),))[0]
         if self.reference is not None:
+            if self.reference.model is not None:
+                loop.place(self.reference.model)
             with self.reference.activated(policy_of(loop)) as reference:
                 columns["reference"] = self._forward_logps(loop, answers, reference, LOGPROBS)[0]
         return columns
@@ -114,7 +116,7 @@ class RolloutWorker:
         """Log-probabilities, entropies and values (3, tokens)."""
 
         def forward(batch: dict[str, Any]) -> Sequence[torch.Tensor | None]:
-            with torch.no_grad(), evaluating(model), loop.accelerator.autocast():
+            with torch.no_grad(), evaluating(model), loop.autocast():
                 output = self.layout.forward(model, batch, compute)
             return output.logprobs, output.entropy, output.value
 

@@ -1,0 +1,131 @@
+"""What a model that is divided among processes needs, and what it can't be combined with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from autotrain_llm.config.resolved import Config
+from autotrain_llm.context.machine import Machine
+from autotrain_llm.declare.example import SFT, TWO_PROCESSES, Example, without_gpu
+from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.record import EMPTY
+from autotrain_llm.declare.rule import rule
+from autotrain_llm.params.distributed import DDP, FULL, NONE
+from autotrain_llm.planning.sharding import obstacles, requested_sharding, source_of_sharding
+
+if TYPE_CHECKING:
+    from autotrain_llm.planning.plan import Plan
+
+TWO_GPUS = "on a machine with two GPUs"
+OWN_FOLDER = " --output-dir runs/mine"
+GRPO = f"{TWO_PROCESSES}llm --trainer grpo --model MODEL --data-path rows.jsonl --rl-reward-fn reward.py:score --lr 1e-6 --epochs 1 --batch-size 8"
+
+
+def _given(config: Config) -> str:
+    """What was typed for a divided model."""
+    name = source_of_sharding(config)
+    return f"{flag_of(name)} {config.value_of(name)}"
+
+
+def _copies(config: Config) -> dict[str, str]:
+    """The value with which each process has a copy of the model."""
+    name = source_of_sharding(config)
+    return {"shard": NONE} if name == "shard" else {name: DDP}
+
+
+@rule("E508", example=without_gpu("--shard full", "--shard none"))
+def a_model_is_divided_among_gpus_only(config: Config, machine: Machine) -> Iterator[Finding]:
+    """`--shard full` or `--distributed-backend fsdp` on a machine without CUDA.
+
+    Why: accelerate, which divides the model, does so among GPUs only; on processors it would keep a copy in each process and not say so.
+    Fix: `--shard none`, where each process holds the whole model and processes share the rows.
+    """
+    if requested_sharding(config) == FULL and not machine.has_cuda:
+        yield Finding(
+            f"{_given(config)} divides a model among CUDA GPUs, and this machine has none",
+            changes=_copies(config),
+            parameters=(source_of_sharding(config),),
+        )
+
+
+@rule(
+    "E516",
+    example=Example(
+        f"{SFT}rows.jsonl --shard full",
+        f"{TWO_PROCESSES}{SFT}rows.jsonl --shard full{OWN_FOLDER}",
+        on="on a machine with one GPU",
+        on_right=TWO_GPUS,
+    ),
+)
+def one_process_divides_nothing(config: Config, machine: Machine) -> Iterator[Finding]:
+    """`--shard full` or `--distributed-backend fsdp` with one process.
+
+    Why: weights are divided among processes, and a single one has all of them.
+    Fix: train on a machine with several GPUs, or on several nodes (`--num-nodes`); with one process leave the flag out.
+    """
+    if requested_sharding(config) == FULL and machine.has_cuda and machine.processes == 1:
+        yield Finding(
+            f"{_given(config)} has no effect with one process, which holds the whole model",
+            changes=_copies(config),
+            parameters=(source_of_sharding(config),),
+            severity=WARNING,
+        )
+
+
+@rule(
+    "E517",
+    example=Example(
+        f"{TWO_PROCESSES}{SFT}rows.jsonl --shard full --optimizer adafactor{OWN_FOLDER}",
+        f"{TWO_PROCESSES}{SFT}rows.jsonl --shard full{OWN_FOLDER}",
+        on=TWO_GPUS,
+        on_right=TWO_GPUS,
+    ),
+)
+def what_a_divided_model_is_not_trained_with(config: Config, machine: Machine) -> Iterator[Finding]:
+    """`--shard full` together with something that needs whole weights in each process.
+
+    Why: bitsandbytes' weights and optimizers and Adafactor compute on whole tensors, fp16 with a divided model was never tried, TRL's trainers
+    save in their own way, and a benchmark runs the finished model in one process.
+    Fix: what the finding names, or `--shard none`.
+    """
+    if requested_sharding(config) != FULL or machine.processes == 1:
+        return
+    for obstacle in obstacles(config):
+        yield Finding(
+            f"{_given(config)} can't be combined with {obstacle.flag}: {obstacle.reason}",
+            changes=obstacle.changes or EMPTY,
+            fix=None if obstacle.changes else f"leave out {obstacle.flag}, or --shard none",
+            parameters=(source_of_sharding(config), obstacle.parameter),
+        )
+
+
+@rule(
+    "E518",
+    example=Example(
+        f"{GRPO} --shard full{OWN_FOLDER}",
+        f"{GRPO} --shard none{OWN_FOLDER}",
+        before="printf 'def score(completions, **rest): return [0.0] * len(completions)\\n' > reward.py",
+        on=TWO_GPUS,
+        on_right=TWO_GPUS,
+    ),
+)
+def answers_are_sampled_from_whole_models(plan: Plan) -> Iterator[Finding]:
+    """`--shard full` with a trainer that samples answers: ppo, grpo, spo.
+
+    Why: each process samples answers of its own, one token after the other and as many as they need; with divided weights every token of every
+    process would have to wait for all others.
+    Fix: `--shard none`, with what makes a copy fit: `--peft`, `--quantization int4`, `--gradient-checkpointing`.
+    """
+    from autotrain_llm.declare.text import show_bytes
+
+    if not plan.is_sharded or plan.rollouts is None:
+        return
+    each = 2 if plan.precision.name == "bf16" else 4
+    size = f", {show_bytes(each * plan.model.parameters)}" if plan.model.parameters else ""
+    yield Finding(
+        f"--trainer {plan.trainer} samples answers in each process by itself, which needs all weights of the policy there{size}",
+        changes={"shard": NONE},
+        parameters=("shard", "trainer"),
+    )

@@ -1,0 +1,203 @@
+"""FSDP2: divide a model among the processes, and put its parts together again.
+
+The division itself is torch's (2.13, `fully_shard`), which changes a model in place. transformers' Trainer and accelerate know of it by their FSDP
+plugin, and leave a model alone that is divided already: theirs gathers a head only when it is called, rounds log-probabilities and gradients to half
+precision, and divides a model when training starts, after its reference was computed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils.fsdp_utils import enable_fsdp_ram_efficient_loading
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from autotrain_llm.planning.plan import Plan
+
+READ_BY_TRANSFORMERS = ("ACCELERATE_USE_FSDP", "FSDP_CPU_RAM_EFFICIENT_LOADING")
+
+
+def shard(model: nn.Module, accelerator: Accelerator) -> nn.Module:
+    """Divide a model, trained or frozen, among the processes; returns the same model, on this process's device, with the first one's weights.
+
+    Weights are gathered in the dtype that is computed in, gradients are summed in float32, and outputs keep the dtype that they were computed
+    in. Each decoder layer is a group, gathered before its forward and backward and freed after them. The rest, embedding and head, is one group
+    and stays until the end of the backward pass: the tiled head reads its weights without calling the module.
+    """
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    computed = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision)
+    policy = MixedPrecisionPolicy(param_dtype=computed, reduce_dtype=torch.float32)
+    weights = _without_storage(model)
+    _place_buffers(model, accelerator.device)
+    layers = set(getattr(model, "_no_split_modules", None) or ())
+    for module in model.modules():
+        if type(module).__name__ in layers:
+            fully_shard(module, mesh=mesh, mp_policy=policy)
+    fully_shard(model, mesh=mesh, mp_policy=policy)
+    parts = {}
+    for name, parameter in model.named_parameters():
+        loaded = weights.pop(name)
+        full = loaded if accelerator.is_main_process else None
+        parts[id(parameter)] = _part_of_the_first(full, parameter, accelerator.device)
+    _replace_parameters(model, parts.__getitem__)
+    return model
+
+
+def _without_storage(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Give a model parameters without storage; returns its weights by name."""
+    weights: dict[str, torch.Tensor] = {}
+    stand_ins: dict[int, nn.Parameter] = {}
+    for name, parameter in model.named_parameters():
+        stand_in = nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad)
+        stand_ins[id(parameter)], weights[name] = stand_in, parameter.detach()
+    _replace_parameters(model, stand_ins.__getitem__)
+    return weights
+
+
+@contextmanager
+def first_process_loads(plan: Plan) -> Iterator[None]:
+    """Weights of a model that is going to be divided are read by the first process of each machine inside the context; the others get a model
+    without storage, and their parts when it is divided. The padded layout tries a model before that, so that each process reads it."""
+    if not plan.is_sharded or plan.layout.name == "padded":
+        yield
+        return
+    PartialState(cpu=plan.precision.cpu, **({"backend": "gloo"} if plan.precision.cpu else {}))
+    kept = {name: os.environ.get(name) for name in READ_BY_TRANSFORMERS}
+    enable_fsdp_ram_efficient_loading()
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _replace_parameters(model: nn.Module, other: Callable[[int], nn.Parameter]) -> None:
+    """Replace each parameter by another, which `other` gives for its identity; tied ones stay tied."""
+    for module in model.modules():
+        for name, parameter in list(module._parameters.items()):
+            if parameter is not None:
+                module._parameters[name] = other(id(parameter))
+
+
+def _place_buffers(model: nn.Module, device: torch.device) -> None:
+    """Move the buffers to the device, with the values of the first process: another may have loaded nothing."""
+    for module in model.modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                placed = torch.zeros_like(buffer, device=device) if buffer.is_meta else buffer.to(device)
+                torch.distributed.broadcast(placed, src=0)
+                module._buffers[name] = placed
+
+
+def _part_of_the_first(full: torch.Tensor | None, parameter: nn.Parameter, device: torch.device) -> nn.Parameter:
+    """This process's part of a weight of the first process, which has it as `full`; divided as `parameter` is."""
+    assert isinstance(parameter, DTensor)
+    if full is None:
+        full = torch.empty(parameter.shape, dtype=parameter.dtype, device=device)
+    full = full.to(device).contiguous()
+    torch.distributed.broadcast(full, src=0)
+    part = distribute_tensor(full, parameter.device_mesh, parameter.placements, src_data_rank=None)
+    # A copy: the part of the whole tensor would keep all of it.
+    return nn.Parameter(part.clone(), requires_grad=parameter.requires_grad)
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether each process has only a part of the model."""
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor with the parts of all processes, which all have to call this."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def own_part(tensor: torch.Tensor) -> torch.Tensor:
+    """What this process has of a tensor; it may have no elements."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def fill(target: torch.Tensor, source: torch.Tensor) -> None:
+    """Copy a whole tensor into a tensor of which this process may have a part only."""
+    with torch.no_grad():
+        if isinstance(target, DTensor):
+            own = source.to(device=target.to_local().device, dtype=target.dtype)
+            target.copy_(distribute_tensor(own, target.device_mesh, target.placements, src_data_rank=None))
+        else:
+            target.copy_(source)
+
+
+def like(whole_tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    """This process's part of a tensor of a parameter's shape, divided as the parameter is."""
+    if not isinstance(parameter, DTensor) or whole_tensor.shape != parameter.shape:
+        return whole_tensor
+    own = whole_tensor.to(parameter.to_local().device)
+    return distribute_tensor(own, parameter.device_mesh, parameter.placements, src_data_rank=None).clone()
+
+
+def reshard(model: nn.Module) -> None:
+    """Free what is gathered, so that the next call gathers the weights as they are now."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
+@contextmanager
+def gathered(*models: nn.Module) -> Iterator[None]:
+    """All weights in every process, for forward passes without gradients whose number differs between processes: none waits for another."""
+    groups = [module for model in models for module in model.modules() if isinstance(module, FSDPModule)]
+    for model in models:
+        if isinstance(model, FSDPModule):
+            model._get_fsdp_state()._lazy_init()  # as its first forward does
+    # There is no public way to read what `set_reshard_after_forward` sets.
+    frees = {group: group.post_forward_mesh_info for at in groups for group in at._get_fsdp_state()._fsdp_param_groups}
+    for module in groups:
+        module.set_reshard_after_forward(False, recurse=False)
+        module.unshard()
+    try:
+        yield
+    finally:
+        for module in groups:
+            module.reshard()
+        for group, mesh in frees.items():
+            group.post_forward_mesh_info = mesh
+
+
+def collect(model: nn.Module, dtype: torch.dtype | None, *, keeps: bool, trained_only: bool) -> None:
+    """End the division of a finished model: its weights, or only the trained ones and the embeddings, whole and on the processor where `keeps`
+    is set, in this dtype (None: their own). All processes have to call it; the model can then be saved and not be called any more."""
+    reshard(model)
+    embeddings = {id(weight) for weight in _embeddings(model)}
+    collected: dict[int, nn.Parameter] = {}  # tied weights stay tied
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if not isinstance(parameter, DTensor):
+                continue
+            if trained_only and not parameter.requires_grad and id(parameter) not in embeddings:
+                continue
+            if id(parameter) not in collected:
+                full = parameter.detach().full_tensor()
+                own = full.to("cpu", dtype) if keeps else full[:0]
+                collected[id(parameter)] = nn.Parameter(own, requires_grad=parameter.requires_grad)
+            if keeps:
+                module._parameters[name] = collected[id(parameter)]
+    if keeps:
+        for module in model.modules():
+            if isinstance(module, FSDPModule):  # whose `to` expects its parts
+                module.__class__ = type(module).__mro__[FSDPModule._orig_cls_mro_index]
+
+
+def _embeddings(model: nn.Module) -> list[torch.Tensor]:
+    """The weights of embedding and head, which PEFT may save with an adapter."""
+    found: Any = model
+    modules = [found.get_input_embeddings(), found.get_output_embeddings()]
+    return [module.weight for module in modules if module is not None and hasattr(module, "weight")]

@@ -120,4 +120,7 @@ def test_rows_of_a_split_are_evaluated_during_a_stream(flags, tmp_path):
     report = train(
         **flags, trainer="sft", eval_dataset_path=str(held_out), eval_steps=4, output_dir=str(tmp_path / "run")
     )
+    assert ("streamed", "read while training, shuffled within 25 rows") in [
+        row[:2] for _, rows in report.plan.summary() for row in rows
+    ]
     assert report.plan.data.eval_rows == 6 and "eval_loss" in report.metrics

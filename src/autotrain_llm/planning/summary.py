@@ -243,9 +243,10 @@ def _how(plan: Plan) -> list[Row]:
         batch += f" = {rows}"
     warmup = plural(arguments.warmup_steps, "step") if arguments.warmup_steps else "no"
     rate = f"{arguments.learning_rate:g}, {plan.parameters['scheduler'].value}, {warmup}{' of' if arguments.warmup_steps else ''} warm-up"
+    epochs = f"{schedule.epochs:.4g} epoch{'' if schedule.epochs == 1 else 's'}"
     return [
         *(_resumed(plan, plan.resume) if plan.resume else ()),
-        ("steps", f"{plan.steps} of {batch}", f"{schedule.epochs:.4g} epoch{'' if schedule.epochs == 1 else 's'}"),
+        ("steps", f"{plan.steps} of {batch}", "of a stream" if plan.data.streaming else epochs),
         *(_processes(plan.sharding) if plan.sharding else ()),
         *_launched(plan),
         *(_samples(plan.rollouts) if plan.rollouts else ()),

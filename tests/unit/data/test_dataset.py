@@ -566,6 +566,16 @@ def test_max_samples_takes_the_first_rows(tmp_path):
     assert [e.row for e in opened(write(tmp_path / "a.jsonl", numbered(9)), max_samples=3).train] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("large", [False, True])
+def test_a_broken_line_among_the_first_rows_is_an_error_and_one_after_them_is_not_read(large, tmp_path, monkeypatch):
+    if large:
+        monkeypatch.setattr("autotrain_llm.data.files.stream.LARGE", 0)
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": "tw\n{"text": "three"}\n{"text": "fo\n')
+    found = of(opened(tmp_path / "a.jsonl", max_samples=2).findings, "D104")
+    assert found.severity == "error" and "line 2" in found.message and "line 4" not in found.message
+    assert opened(tmp_path / "a.jsonl", max_samples=1).findings == ()
+
+
 def test_the_fingerprint_follows_content_and_settings(tmp_path):
     path = write(tmp_path / "a.jsonl", numbered(9))
     first = opened(path).fingerprint

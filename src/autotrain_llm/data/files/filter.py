@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class RowFilter:
         self.values: dict[str, Counter[str]] = {column: Counter() for column, _ in where}
         self.columns: dict[str, None] = {}
 
-    def __call__(self, rows: Iterable[RawRow]) -> Iterator[RawRow]:
+    def __call__(self, rows: Iterable[RawRow]) -> Generator[RawRow]:
         """The rows that pass."""
         for row in rows:
             if self._passes(row[2]):

@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice, zip_longest
 from pathlib import Path
@@ -148,6 +148,12 @@ class Stream:
                 yield row, line, changed
 
 
+def first_of(rows: Generator[RawRow], most: int | None) -> Generator[RawRow]:
+    """The first `most` of some rows, which are closed then: what is wrong with lines that were passed over is reported when the rows end."""
+    yield from rows if most is None else islice(rows, most)
+    rows.close()
+
+
 def suffix_of(path: Path) -> str:
     """The suffix that says what a file holds, without that of its compression (`.gz`, `.zst`)."""
     return Path(without_packing(path.name)).suffix.lower()
@@ -193,10 +199,10 @@ def read_table(
             )
         return table
     rows = _rows_of(data, kind, name, observations)
-    return Table(name, list(islice(rows if keep is None else keep(rows), most)))
+    return Table(name, list(first_of(rows if keep is None else keep(rows), most)))
 
 
-def _rows_of(data: bytes, kind: str, name: str, observations: Observations) -> Iterator[RawRow]:
+def _rows_of(data: bytes, kind: str, name: str, observations: Observations) -> Generator[RawRow]:
     """The rows in the bytes of a file."""
     if kind in ("parquet", "arrow"):
         yield from _read_columns(data, kind, name, observations)
@@ -253,36 +259,44 @@ def _objects_in_a_row(text: str, name: str, observations: Observations) -> Itera
 
 def rows_of_lines(
     lines: Iterable[str], name: str, observations: Observations, *, at_once: bool = False
-) -> Iterator[RawRow]:
+) -> Generator[RawRow]:
     """A row for each line that holds an object; invalid lines are reported after the last line, or `at_once`: the first ends the rows."""
     broken: list[Broken] = []
     decoder, row = _Decoder(), 0
-    for line, content in enumerate(lines, 1):
-        if not content or content.isspace():
-            continue
-        row += 1
-        try:
-            value = decoder.decode(content.removesuffix("\n"))
-        except ValueError as problem:
-            broken.append((line, _json_problem(problem), content))
-            decoder.doubled.clear()
-            if at_once:
-                break
-            continue
-        if decoder.doubled:
-            _observe_doubled(decoder.doubled, RowPlace(name, row, line), observations)
-            decoder.doubled.clear()
-        value = _row_of(value)
-        if isinstance(value, dict):
-            yield row, line, value
-        else:
-            broken.append((line, f"holds {kind_of(value)}, not an object with columns", ""))
-            if at_once:
-                break
-    if broken:
-        none_is_whole = len(broken) == row
-        contents = [content for *_, content in broken[:LOOKED_AT]] if none_is_whole else []
-        _observe_broken(broken, name, observations, cells_in_place_of_rows(contents, name))
+
+    def observe() -> None:
+        if broken:
+            none_is_whole = len(broken) == row
+            contents = [content for *_, content in broken[:LOOKED_AT]] if none_is_whole else []
+            _observe_broken(broken, name, observations, cells_in_place_of_rows(contents, name))
+
+    try:
+        for line, content in enumerate(lines, 1):
+            if not content or content.isspace():
+                continue
+            row += 1
+            try:
+                value = decoder.decode(content.removesuffix("\n"))
+            except ValueError as problem:
+                broken.append((line, _json_problem(problem), content))
+                decoder.doubled.clear()
+                if at_once:
+                    break
+                continue
+            if decoder.doubled:
+                _observe_doubled(decoder.doubled, RowPlace(name, row, line), observations)
+                decoder.doubled.clear()
+            value = _row_of(value)
+            if isinstance(value, dict):
+                yield row, line, value
+            else:
+                broken.append((line, f"holds {kind_of(value)}, not an object with columns", ""))
+                if at_once:
+                    break
+    except GeneratorExit:  # as many rows as are wanted were read
+        observe()
+        raise
+    observe()
 
 
 def _objects_in(value: Any) -> Iterator[Row]:

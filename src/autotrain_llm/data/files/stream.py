@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from autotrain_llm.data.files.read import (
     RawRow,
     Stream,
     Table,
+    first_of,
     has_clear_columns,
     holds_json_lines,
     kind_of_file,
@@ -60,8 +60,8 @@ def open_table(
     rows = rows if keep is None else keep(rows)
     digest.update(name.encode("utf-8", "surrogateescape"))
     if most is not None and most <= ROWS:
-        return Table(name, list(islice(rows, most)))
-    return Table(name, Stream(rows if most is None else islice(rows, most)))
+        return Table(name, list(first_of(rows, most)))
+    return Table(name, Stream(first_of(rows, most)))
 
 
 def first_rows(path: Path, name: str, observations: Observations, most: int | None) -> Table:
@@ -69,7 +69,7 @@ def first_rows(path: Path, name: str, observations: Observations, most: int | No
     rows = stream_of(path, name, observations, None)
     if rows is None:
         observations.add(a_file_can_not_be_read, file=name, case="stream")
-    return Table(name, Stream(islice(rows or iter(()), most)))
+    return Table(name, Stream(iter(()) if rows is None else first_of(rows, most)))
 
 
 def are_large(paths: Sequence[Path], bytes_beside: int = 0) -> bool:
@@ -86,7 +86,7 @@ def size_of(path: Path) -> int:
     return size * (UNPACKED if without_packing(path.name) != path.name else 1)
 
 
-def stream_of(path: Path, name: str, observations: Observations, digest: Any | None) -> Iterator[RawRow] | None:
+def stream_of(path: Path, name: str, observations: Observations, digest: Any | None) -> Generator[RawRow] | None:
     """The rows of a large file, read while they are iterated over; None if its format can only be read as a whole. Without a `digest` nothing is hashed, and the first line
     that can't be read ends the rows: whoever trains on them meanwhile has to know."""
     try:
@@ -112,7 +112,7 @@ def stream_of(path: Path, name: str, observations: Observations, digest: Any | N
     return _rows(path, kind, name, observations, digest)
 
 
-def _rows(path: Path, kind: str, name: str, observations: Observations, digest: Any | None) -> Iterator[RawRow]:
+def _rows(path: Path, kind: str, name: str, observations: Observations, digest: Any | None) -> Generator[RawRow]:
     lines = _lines(path, name, observations, digest)
     try:
         if kind == "lines":
@@ -154,7 +154,7 @@ def _has_no_blank_line(path: Path) -> bool:
         return not any(raw.endswith(b"\n") and not raw.strip() for raw in file)
 
 
-def _columns(path: Path, kind: str, name: str, observations: Observations, digest: Any | None) -> Iterator[RawRow]:
+def _columns(path: Path, kind: str, name: str, observations: Observations, digest: Any | None) -> Generator[RawRow]:
     """The rows of a Parquet or Arrow file, some at a time."""
     import pyarrow
 

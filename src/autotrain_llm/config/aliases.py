@@ -237,7 +237,7 @@ WHY_NOT = {
         "dataset_batch_size dataset_prepared_path dataloader_pin_memory dataloader_prefetch_factor "
         "preprocessing_batch_size lazy_preprocess"
     ),
-    "this is always on": "remove_unused_columns save_safetensors do_train do_eval average_tokens_across_devices",
+    "this is always on": "remove_unused_columns save_safetensors do_train average_tokens_across_devices",
     "rows are laid out without padding where the model allows it": (
         "group_by_length pad_to_multiple_of padding_free packing_strategy pad_to_sequence_len eval_packing "
         "eval_sample_packing multipack_real_batches group_by_modality_length length_column_name neat_packing batching_strategy"
@@ -335,7 +335,7 @@ WHY_NOT = {
     "the better direction of every metric is known": "greater_is_better",
     "any improvement counts; --early-stopping-patience is the only setting": "early_stopping_threshold early_stopping_min_delta",
     "--eval-strategy and --eval-steps set when to evaluate; --use-enhanced-eval also evaluates before and after training": (
-        "eval_on_start eval_delay evals_per_epoch eval_accumulation_steps do_predict"
+        "do_eval eval_on_start eval_delay evals_per_epoch eval_accumulation_steps do_predict"
     ),
     "--use-enhanced-eval with --eval-metrics rouge or another text metric evaluates generated answers": (
         "predict_with_generate generation_config num_beams generation_num_beams"

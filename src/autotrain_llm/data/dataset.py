@@ -76,6 +76,7 @@ class Dataset:
     wrapper: str | None = None  # the column whose objects are the rows
     turns: str | None = None  # how turns are told, in words, where the rows don't say it
     first_choice: str = "A"  # the label of the first choice of a question
+    held_out: str | None = None  # a split with evaluation rows that was not asked for
     labels: tuple[str, ...] = ()  # the names of the scores, or of the classes, of graded rows
 
     @property

@@ -213,6 +213,7 @@ def _data(config: Config, context: RunContext) -> DataPlan:
         sources=plan_sources(prepared.mixture) if prepared.mixture else None,
         turns=dataset.turns,
         streaming=StreamPlan(config.stream_buffer, len(dataset.train)) if config.streaming else None,
+        held_out=dataset.held_out,
     )
 
 

@@ -157,6 +157,8 @@ def _teacher(distillation: DistillPlan) -> list[Row]:
 def _data(plan: Plan) -> list[Row]:
     data, tokens = plan.data, plan.data.tokens
     evaluation = f"{data.eval_rows} for evaluation" if data.eval_rows else "none for evaluation"
+    if data.held_out:
+        evaluation += f" (--valid-split {data.held_out} would evaluate on that split)"
     if data.evaluated_rows < data.eval_rows:
         evaluation = f"{data.evaluated_rows} of {evaluation}"
     shortened = [(data.truncated_rows, "truncated"), (data.dropped_rows, "dropped")]

@@ -1174,3 +1174,14 @@ def test_a_context_is_the_prompt_of_a_pair_that_has_no_other(tmp_path):
     for trainer in ("reward", "dpo"):
         assert opened(tmp_path, [pair], trainer, context_columns=("notes",)).train[0].prompt == "It stands by the sea."
     assert opened(tmp_path, [pair], "reward").train[0].prompt is None
+
+
+def test_a_split_with_evaluation_rows_that_is_not_asked_for_is_known(tmp_path):
+    for name in ("train", "valid", "test"):
+        (tmp_path / f"{name}.jsonl").write_text(
+            "".join(json.dumps({"text": f"{name} {at} is long."}) + "\n" for at in range(3))
+        )
+    held_out = {None: "validation", "test": None, "0.4": None}
+    for asked, split in held_out.items():
+        request = DataRequest(str(tmp_path), "conversations", valid_split=asked)
+        assert open_data(request).held_out == split

@@ -94,9 +94,9 @@ def _split_beside_training(path: str | None) -> str | None:
     """The split with evaluation rows in a folder that is trained on; None if it has none."""
     if not path or not Path(path).expanduser().is_dir():
         return None
-    from autotrain_llm.data.files.locate import splits_in
+    from autotrain_llm.data.files.locate import OF_EVALUATION, splits_in
 
-    return next((split for split in ("validation", "test") if split in splits_in(Path(path).expanduser())), None)
+    return next((split for split in OF_EVALUATION if split in splits_in(Path(path).expanduser())), None)
 
 
 @rule(

@@ -42,6 +42,7 @@ NOT_TEXTS = ("readme", "license", "requirements", "changelog", "contributing")
 OF_A_MODEL = ("tokenizer.json", "tokenizer_config.json", "model.safetensors", "model.safetensors.index.json")
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?\Z")
 ALL_ROWS = "all"
+OF_EVALUATION = ("validation", "test")  # splits that may be evaluated on, the first of them first
 MOST_ENTRIES = 100_000  # files and folders that are looked at for rows; a whole disk has millions
 
 

@@ -19,7 +19,7 @@ from autotrain_llm.data.disk_examples import DiskExamples, DiskExamplesWriter, k
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.files import hub
 from autotrain_llm.data.files.filter import RowFilter
-from autotrain_llm.data.files.locate import ALL_ROWS, Source, choose_split, locate
+from autotrain_llm.data.files.locate import ALL_ROWS, OF_EVALUATION, Source, choose_split, locate
 from autotrain_llm.data.files.read import ColumnTypes, Stream, Table, unwrapped
 from autotrain_llm.data.files.stream import first_rows, open_table
 from autotrain_llm.data.formats.column_checks import (
@@ -77,6 +77,7 @@ class Reading:
     cut_short: bool = False
     reported: frozenset[str] = frozenset()  # columns that a finding says are not used
     keep: RowFilter | None = None
+    held_out: str | None = None  # a split with evaluation rows that lies beside those that are read
     prepared: PreparedFolder | None = None  # the folder that the rows of the data path were prepared in
     reshaping: list[Callable[[Table], Table]] = field(
         default_factory=list
@@ -126,6 +127,7 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
     )
     converter.account.observe(name, reading.reported)
     dataset.unused = converter.account.unused()
+    dataset.held_out = reading.held_out
     dataset.turns = BY_TURNS if mapping.alternating else None
     dataset.wrapper, dataset.first_choice = tables[0].wrapper, mapping.first_choice
     _evaluation(reading, dataset, converter, valid_tables)
@@ -183,6 +185,11 @@ def read_tables(reading: Reading) -> tuple[list[Table], list[Table] | None]:
     valid = None
     if request.valid_split is not None and is_split_name(request.valid_split):
         valid = _read_split(reading, source, splits, request.valid_split, "--valid-split", DATA_FLAG, None)
+    elif request.valid_split is None and request.eval_path is None:
+        beside = source.splits if source.hub_id is None else splits
+        reading.held_out = next(
+            (split for split in OF_EVALUATION if split in beside and split != request.train_split), None
+        )
     if not any(table.first() for table in tables) or valid == []:
         if not observations.refused:
             _observe_no_rows(reading, listed(table.file for table in tables) or request.path)

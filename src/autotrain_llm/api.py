@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.checks.entry import check_arguments, read_config_file, read_stages
 from autotrain_llm.checks.preflight import Checked
+from autotrain_llm.checks.rules.launching import NOT_FROM_PYTHON
 from autotrain_llm.checks.rules.stages import NOT_FOR_STAGES
 from autotrain_llm.config.arguments import ParsedArguments, parse_kwargs
 from autotrain_llm.declare.finding import Finding, Refused
+from autotrain_llm.params.launching import LOCAL
 from autotrain_llm.progress import PipelineProgress, ProgressCallback
 
 if TYPE_CHECKING:
@@ -130,8 +132,22 @@ def _checked_stages(arguments: ParsedArguments) -> CheckedPipeline | None:
     return None if pipeline is None else check_stages(pipeline, arguments)
 
 
+def _refuse_jobs(flags: dict[str, Any]) -> None:
+    """Refuse what is carried out on another machine."""
+    launch = flags.get("launch")
+    if launch not in (None, LOCAL):
+        raise Refused(
+            [
+                NOT_FROM_PYTHON.finding(
+                    f"launch={launch!r} is for a command", f"autotrain llm --launch {launch} …", ("launch",)
+                )
+            ]
+        )
+
+
 def _refuse_stages(flags: dict[str, Any], call: str) -> None:
     """Refuse a config of stages where a call is about one run."""
+    _refuse_jobs(flags)
     pipeline = read_stages(parse_kwargs(flags))
     if pipeline is not None:
         name = "config" if flags.get("config") is not None else "plan"

@@ -56,3 +56,17 @@ def check_arguments(
         return check_plan(arguments.values, from_file.values, findings, progress)
     layers = {COMMAND_LINE: arguments.layer, CONFIG_FILE: from_file.layer}
     return preflight(resolve_layers(layers, arguments.values.get("config")), findings, progress=progress)
+
+
+def check_flags_of_job(arguments: ParsedArguments) -> Checked:
+    """Check the flags of a command that is carried out as a job, on machines whose files and GPUs are not here. A config file is read where it is."""
+    from autotrain_llm.checks.coverage import UncheckedItem
+    from autotrain_llm.checks.preflight import preflight
+
+    from_file = read_config_file(arguments.values.get("config"))
+    layers = {COMMAND_LINE: arguments.layer, CONFIG_FILE: from_file.layer}
+    findings = [*arguments.findings, *from_file.findings]
+    checked = preflight(resolve_layers(layers, arguments.values.get("config")), findings, files=False)
+    what = "data, model files, machine and output folder"
+    why = "the job checks them where it runs, before it starts its processes"
+    return checked.replace(not_checked=(UncheckedItem(what, why, "the same with --dry-run and without --launch"),))

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from autotrain_llm.cli.outcome import REFUSED, ended, fail, fault, refuse, show_checked, stop
 from autotrain_llm.cli.parser import read
 from autotrain_llm.cli.preparing import Preparing
+from autotrain_llm.cli.render import findings_text
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.context.signals import exit_status, signal_of
 from autotrain_llm.declare.finding import Refused
+from autotrain_llm.params.launching import LOCAL
 
 if TYPE_CHECKING:
     from autotrain_llm.checks.preflight import Checked
@@ -40,8 +42,16 @@ def _answer(words: Sequence[str], arguments: ParsedArguments, screen: Screen) ->
         from autotrain_llm.cli.explain import explain
 
         return screen.finish_with(explain(arguments.values["explain"]))
-    from autotrain_llm.checks.entry import check_arguments, read_config_file, read_stages
+    from autotrain_llm.checks.entry import check_arguments, check_flags_of_job, read_config_file, read_stages
 
+    if arguments.values.get("launch") not in (None, LOCAL):
+        checked = check_flags_of_job(arguments)
+        if checked.refused:
+            return refuse(checked.findings, screen, None, checked.config.strict, checked.not_checked)
+        from autotrain_llm.cli.jobs import print_or_submit
+
+        screen.write(findings_text(checked.findings, screen.err))
+        return print_or_submit(arguments.values["launch"], arguments.values, screen)
     pipeline = read_stages(arguments)
     if pipeline is not None:
         from autotrain_llm.cli.stages import answer

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from autotrain_llm.declare.param import AT_LEAST_ONE, NO_INFLUENCE, NOT_NEGATIVE, group, param
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 AUTO = "auto"
 LOCAL, SLURM, SKY, KUBERNETES = "local", "slurm", "sky", "kubernetes"
 
@@ -12,6 +16,25 @@ LOCAL, SLURM, SKY, KUBERNETES = "local", "slurm", "sky", "kubernetes"
 class Launching:
     """Where the run is started, and in how many processes."""
 
+    launch: str = param(
+        LOCAL,
+        "Where the command is carried out: on this machine, or as a job; with --dry-run the job's file is printed, else it is submitted.",
+        choices=(LOCAL, SLURM, SKY, KUBERNETES),
+        command=True,
+        aliases="launcher scheduler",
+        choice_aliases={
+            LOCAL: "torchrun accelerate none",
+            SLURM: "sbatch srun",
+            SKY: "skypilot",
+            KUBERNETES: "k8s kubectl",
+        },
+    )
+    launch_options: dict[str, Any] | None = param(
+        None,
+        "What the job asks for: gpus of a node and setup lines; of sbatch any option, of SkyPilot its resources, of Kubernetes image and namespace.",
+        metavar="JSON|FILE",
+        command=True,
+    )
     num_processes: int | str = param(
         AUTO,
         "Processes on each node, which train one model together; auto is one for each GPU in sight, and one on a processor.",

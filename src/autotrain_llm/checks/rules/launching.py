@@ -10,10 +10,16 @@ from autotrain_llm.context.machine import Machine
 from autotrain_llm.declare.example import SFT, TWO_PROCESSES, Example, of_flags, where
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
-from autotrain_llm.declare.rule import rule
+from autotrain_llm.declare.rule import declare_finding, rule
 from autotrain_llm.declare.text import plural
+from autotrain_llm.params.launching import AUTO, KUBERNETES, LOCAL, SKY, SLURM
+from autotrain_llm.planning.job_files import GPUS, OF_KUBERNETES
 
 ROWS = f"{SFT}rows.jsonl"
+JOB = "--launch slurm --num-processes 8 --output-dir runs/mine"
+ON_KUBERNETES = (
+    """--launch kubernetes --num-processes 8 --output-dir runs/mine --launch-options '{"image": "mine:1"%s}'"""
+)
 OWN_FOLDER = " --output-dir runs/mine"
 TWO_NODES = "--num-nodes 2 --output-dir runs/mine"
 
@@ -156,3 +162,94 @@ def a_setting_of_the_launch_has_something_to_launch(config: Config, machine: Mac
             changes={"head_address": None},
             parameters=("head_address",),
         )
+
+
+@rule("P359", refuses="--launch slurm --num-processes 8", accepts=JOB)
+def a_job_needs_a_folder_that_outlives_it(config: Config) -> Iterator[Finding]:
+    """`--launch slurm`, `sky` or `kubernetes` without `--output-dir`.
+
+    Why: a job can be started again, by itself or by you, and goes on from its checkpoints only if it finds them: in a folder that all its nodes share and
+    that stays.
+    Fix: name it.
+    """
+    if config.launch not in (None, LOCAL) and not config.output_dir:
+        yield Finding(
+            f"--launch {config.launch} needs --output-dir, a folder that the nodes of the job share and that stays",
+            fix="--output-dir <folder>",
+            parameters=("launch", "output_dir"),
+        )
+
+
+@rule("P360", refuses=JOB.replace(" --num-processes 8", ""), accepts=JOB)
+def a_job_says_how_many_gpus_a_node_has(config: Config) -> Iterator[Finding]:
+    """`--launch slurm`, `sky` or `kubernetes` without a number of processes and without GPUs in `--launch-options`.
+
+    Why: the GPUs of another machine can't be seen from here, and without asking for any a job gets none.
+    Fix: `--num-processes`, one for each GPU of a node; for SkyPilot the kind of GPU in `--launch-options`. For a job on processors, `gpus` is 0 there.
+    """
+    if config.launch in (None, LOCAL) or GPUS in (config.launch_options or {}):
+        return
+    if config.num_processes == AUTO or config.launch == SKY:
+        kind = '\'{"gpus": "H100:8"}\'' if config.launch == SKY else None
+        yield Finding(
+            f"--launch {config.launch} does not say which GPUs a node has",
+            fix=f"--launch-options {kind}" if kind else "--num-processes <GPUs of a node>",
+            parameters=("launch", "launch_options" if kind else "num_processes"),
+        )
+
+
+@rule("P361", refuses=ON_KUBERNETES % ', "queue": "a"', accepts=ON_KUBERNETES % "")
+def what_a_job_asks_for_is_known_where_it_runs(config: Config) -> Iterator[Finding]:
+    """`--launch-options` has something that this scheduler has no place for, is given without `--launch`, or lacks the image that Kubernetes needs.
+
+    Why: it would be left out without a word.
+    Fix: the keys that the finding lists. What sbatch is handed, and the resources of SkyPilot, are checked by these when the job is submitted.
+    """
+    options = config.launch_options or {}
+    if config.launch in (None, LOCAL):
+        if config.launch_options is not None:
+            yield Finding(
+                "--launch-options has no effect without --launch slurm, sky or kubernetes",
+                changes={"launch_options": None},
+                parameters=("launch_options",),
+            )
+        return
+    if config.launch == SLURM:
+        wrong = [name for name in options if not name.replace("-", "").replace("_", "").isalnum()]
+        wrong += [name for name, value in options.items() if isinstance(value, dict | list)]
+        known = "options of sbatch without dashes (partition, time, account), gpus, setup"
+    else:
+        wrong = [name for name in options if config.launch == KUBERNETES and name not in OF_KUBERNETES]
+        known = ", ".join(OF_KUBERNETES)
+    if wrong:
+        yield Finding(
+            f"--launch-options has {wrong[0]!r}, and for --launch {config.launch} there are {known}",
+            fix=f"leave {wrong[0]} out",
+            parameters=("launch_options",),
+        )
+    elif config.launch == KUBERNETES and not options.get("image"):
+        yield Finding(
+            "--launch kubernetes needs the image of its containers, with autotrain-llm installed",
+            fix="""--launch-options '{"image": "<registry>/<name>:<tag>"}'""",
+            parameters=("launch_options",),
+        )
+
+
+NO_PROGRAM = declare_finding(
+    "E515",
+    """The program that submits a job is not on this machine: sbatch, sky or kubectl.
+
+    Why: this package writes the file of the job, and the scheduler's own program takes it.
+    Fix: run the command where the program is; or print the file with `--dry-run`, and submit it there.
+    """,
+    example=Example(f"{ROWS} {JOB}", f"{ROWS} {JOB} --dry-run", runs=True),
+)
+NOT_FROM_PYTHON = declare_finding(
+    "P362",
+    """`launch` is given to a function of the package.
+
+    Why: a job carries out a command, and what a function returns would be on another machine.
+    Fix: the command `autotrain llm --launch …`.
+    """,
+    example=Example(f"{ROWS} --launch slurm", ROWS, on="in Python: plan(launch=…)"),
+)

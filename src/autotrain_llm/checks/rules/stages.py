@@ -114,7 +114,7 @@ SEVERAL_PROCESSES = declare_finding(
     """A config of stages is started in several processes, as torchrun does.
 
     Why: each process would start every stage.
-    Fix: start it once; for several GPUs, run the stages one by one with torchrun, each with its own config.
+    Fix: start it once: each stage starts its own processes, one for each GPU in sight.
     """,
     example=Example(
         f"torchrun --nproc-per-node 2 -m autotrain_llm {COMMAND}", COMMAND, GOOD, GOOD, "pipeline.yaml", before=ROWS

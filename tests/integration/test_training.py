@@ -126,32 +126,39 @@ def test_accumulated_batches_are_one_large_batch(chat_rows: Path, llama: Path, t
         torch.testing.assert_close(parts[name], tensor, rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("flags", [["--gradient-accumulation", "2"], ["--batch-size", "5"]])
+def of_one_and_of_two(
+    model: Path, rows: Path, tmp_path: Path, one: list[str], two: list[str]
+) -> list[dict[str, torch.Tensor]]:
+    """The weights that one process trains with the flags `one`, and two processes with `two`."""
+    common = f"llm --trainer sft --model {model} --data-path {rows} --lr 1e-2 --optimizer sgd --epochs 1 --mixed-precision fp32".split()
+    for processes, flags in enumerate((one, two), 1):
+        run_together([*common, *flags, "--output-dir", str(tmp_path / str(processes))], tmp_path, processes)
+    return [weights(tmp_path / "1"), weights(tmp_path / "2")]
+
+
+@pytest.mark.parametrize(("batch", "flags"), [(4, ["--gradient-accumulation", "2"]), (5, [])])
 def test_two_processes_train_the_same_model_as_one(
-    flags: list[str], chat_rows: Path, llama: Path, tmp_path: Path
+    batch: int, flags: list[str], chat_rows: Path, llama: Path, tmp_path: Path
 ) -> None:
-    common = [
-        "--trainer",
-        "sft",
-        "--model",
-        str(llama),
-        "--lr",
-        "1e-2",
-        "--optimizer",
-        "sgd",
-        "--epochs",
-        "1",
-        "--mixed-precision",
-        "fp32",
-    ]
-    common += ["--data-path", str(chat_rows), *flags]
-    batch = flags[1] if flags[0] == "--batch-size" else "4"
-    for name, processes, rows in (("one", 1, str(2 * int(batch))), ("two", 2, batch)):
-        words = ["llm", *common, "--batch-size", rows, "--output-dir", str(tmp_path / name)]
-        run_together(words, tmp_path, processes)
-    alone, together = weights(tmp_path / "one"), weights(tmp_path / "two")
+    one, two = [*flags, "--batch-size", str(2 * batch)], [*flags, "--batch-size", str(batch)]
+    alone, together = of_one_and_of_two(llama, chat_rows, tmp_path, one, two)
     for name, tensor in alone.items():
         torch.testing.assert_close(together[name], tensor, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    "flags", [["--gradient-checkpointing"], ["--packing", "--peft", "--lora-dropout", "0", "--merge-adapter"]]
+)
+def test_two_processes_that_divide_the_tokens_of_each_batch_train_the_same_model_as_one(
+    flags: list[str], chat_rows: Path, llama: Path, tmp_path: Path
+) -> None:
+    flags = ["--batch-size", "4", "--valid-split", "0.2", *flags]
+    alone, together = of_one_and_of_two(llama, chat_rows, tmp_path, flags, [*flags, "--context-parallel", "2"])
+    for name, tensor in alone.items():
+        torch.testing.assert_close(together[name], tensor, rtol=0, atol=2e-6)
+    records = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("1", "2")]
+    for name in ("eval_loss", "eval_token_accuracy"):
+        assert records[1]["metrics"][name] == pytest.approx(records[0]["metrics"][name], abs=1e-5)
 
 
 def test_a_run_that_was_stopped_and_resumed_ends_with_the_same_weights(chat_rows: Path, tmp_path: Path) -> None:

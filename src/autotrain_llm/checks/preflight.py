@@ -126,7 +126,7 @@ def preflight(
     can_be_planned = not (flags_refuse or context.refused or deferred)
     plan = _plan(config, context, ignored) if can_be_planned else None
     if plan is not None:
-        found += _check(config, {"trainer": config.trainer_spec, **inputs}, {"plan": plan})
+        found += _check(config, {"trainer": config.trainer_spec, "context": context, **inputs}, {"plan": plan})
     if plan is not None and not any(finding.severity == ERROR for finding in found):
         found += _first_calls(config, context)
     not_checked = (*skipped(config, done, broken, STAGES, deferred), *unknowable_here(config, context, done))

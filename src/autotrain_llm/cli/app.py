@@ -14,6 +14,7 @@ from autotrain_llm.cli.outcome import ended, refuse
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.cli.terminal import fit_to
 from autotrain_llm.context.machine import Machine
+from autotrain_llm.declare.convert import FALSE, TRUE
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.record import Record
 
@@ -24,6 +25,7 @@ DONE = 0
 FIRST_PORT, PORTS_TRIED = 8420, 20
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FORMATS = ("text", "json")
+SWITCHES = {"--no-browser": "browser", "--dry-run": "dry_run"}
 PACKAGES = ("starlette", "uvicorn", "jinja2")
 USAGE = """\
 usage: autotrain app [--port N] [--no-browser] [--host ADDRESS] [FOLDER...]
@@ -79,10 +81,11 @@ def read_options(words: Sequence[str]) -> Options:
             else:
                 message = f"--format must be one of {', '.join(FORMATS)}, got {value!r}"
                 faults.append(Finding(message, parameters=("format",), code="P303"))
-        elif name == "--no-browser":
-            values["browser"] = False
-        elif name == "--dry-run":
-            values["dry_run"] = True
+        elif name in SWITCHES:
+            if value.lower() in TRUE or not equals:
+                values[SWITCHES[name]] = name != "--no-browser"
+            elif value.lower() not in FALSE:
+                faults.append(Finding(f"{name} is a switch, got {value!r}", name, (name.strip("-"),), code="P303"))
         elif flag.startswith("-"):
             faults.append(Finding(f"app has no flag {flag}", "autotrain app --help", code="P122"))
         else:

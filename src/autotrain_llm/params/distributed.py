@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import TAKES_EFFECT, group, param
+from autotrain_llm.declare.param import AT_LEAST_ONE, TAKES_EFFECT, group, param
 
 DDP, FSDP = "ddp", "fsdp"
 AUTO, NONE, FULL = "auto", "none", "full"
@@ -29,5 +29,12 @@ class Distributed:
         choices=(DDP, FSDP),
         default_words="fsdp where --shard divides the weights, else ddp",
         near_choices={DDP: "nccl gloo"},
+        on_resume=TAKES_EFFECT,
+    )
+    context_parallel: int = param(
+        1,
+        "How many processes divide the tokens of each batch, for rows whose activations don't fit into one GPU's memory.",
+        within=AT_LEAST_ONE,
+        aliases="context_parallel_size cp_size sequence_parallel_size sp_size ulysses_sequence_parallel_size",
         on_resume=TAKES_EFFECT,
     )

@@ -51,7 +51,7 @@ from autotrain_llm.planning.plan import (
 )
 from autotrain_llm.planning.reference_model import decide_reference
 from autotrain_llm.planning.rollout_batches import decide_anchor, decide_phases, decide_rollouts
-from autotrain_llm.planning.schedule import accumulated_batches, asked_evaluation, asked_saving
+from autotrain_llm.planning.schedule import accumulated_batches, asked_evaluation, asked_saving, batches_at_once
 from autotrain_llm.planning.sharding import decide_sharding
 from autotrain_llm.planning.sources import plan_sources
 from autotrain_llm.planning.sweep import decide_sweep
@@ -301,7 +301,7 @@ def _schedule(config: Config, context: RunContext, rows: int) -> SchedulePlan:
         batch_size, accumulated, steps_of_epoch = phases.batch_size, phases.batches, phases.steps_of_epoch
     else:
         batch_size, accumulated = config.batch_size, accumulated_batches(config, context)
-        batches = math.ceil(math.ceil(rows / processes) / batch_size)
+        batches = math.ceil(math.ceil(rows / batches_at_once(config, context)) / batch_size)
         steps_of_epoch = max(1, math.ceil(batches / accumulated))
     if config.max_steps and config.max_steps > 0:
         steps = config.max_steps
@@ -332,6 +332,7 @@ def _schedule(config: Config, context: RunContext, rows: int) -> SchedulePlan:
         log_steps=log,
         patience=config.early_stopping_patience,
         trackers=decide_trackers(config, context.machine.environment),
+        context_parallel=config.context_parallel if config.context_parallel > 1 else None,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,10 @@ class Batch:
     row: int
     span: float
     mean: float
+
+    def part(self, size: int) -> Batch:
+        """The batch of each of `size` processes that divide its tokens."""
+        return replace(self, tokens=math.ceil(self.tokens / size), mean=self.mean / size)
 
     @property
     def shortfall(self) -> float:
@@ -276,7 +280,9 @@ class Memory:
         if self.schedule.evaluate != "no" and len(prepared.valid):
             size = config.eval_batch_size or config.batch_size
             for order in evaluation_orders(context):
-                tokens.append(self._largest(config, prepared.valid, order, size, 1, full).tokens)
+                tokens.append(
+                    self._largest(config, prepared.valid, order, size, 1, full).part(config.context_parallel).tokens
+                )
         return max(tokens)
 
     def _answers_at_once(self, config: Config) -> int:
@@ -316,7 +322,7 @@ class Memory:
         if key not in self._batches:
             order = epoch_order(self.context, packing=False)
             self._batches[key] = self._largest(config, prepared.train, order, config.batch_size, accumulated, full)
-        return self._batches[key]
+        return self._batches[key].part(config.context_parallel)
 
     def _largest(self, config: Config, rows: Any, order: EpochOrder, size: int, accumulated: int, full: bool) -> Batch:
         """The batch with the most tokens among those that the run makes of these rows."""
@@ -325,7 +331,7 @@ class Memory:
             tokens = size * each * limit
             return Batch(tokens, limit, limit, tokens)
         evaluates = isinstance(order, DataOrder)
-        left = self.schedule.steps * accumulated * size * self.processes
+        left = self.schedule.steps * accumulated * size * self.schedule.batches_at_once
         epochs = 1 if evaluates else math.ceil(self.schedule.epochs)
         batches: list[Batch] = []
         for epoch in range(max(1, min(epochs, MAX_EPOCHS, MAX_ITEMS // len(order)))):

@@ -278,7 +278,10 @@ class TrackerPlan:
 
 @dataclass(frozen=True)
 class SchedulePlan:
-    """The number of steps and rows, and when to log, evaluate and save. `rows` is counted after packing."""
+    """The number of steps and rows, and when to log, evaluate and save. `rows` is counted after packing.
+
+    `context_parallel` processes divide the tokens of each batch; None if each has batches of its own.
+    """
 
     rows: int
     processes: int
@@ -294,6 +297,17 @@ class SchedulePlan:
     log_steps: int
     patience: int | None
     trackers: tuple[TrackerPlan, ...]
+    context_parallel: int | None = field(default=None, metadata=omitted_if_none())
+
+    @property
+    def batches_at_once(self) -> int:
+        """One on each process, or on each group of processes that divide one."""
+        return max(1, self.processes // (self.context_parallel or 1))
+
+    @property
+    def rows_of_step(self) -> int:
+        """The rows of an optimizer step, over all processes."""
+        return self.batch_size * self.accumulated * self.batches_at_once
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,12 @@ def accumulated_batches(config: Config, context: RunContext) -> int:
     rows = config.global_batch or _rows_of_resumed_step(config, context)
     if not rows or not config.batch_size:
         return config.gradient_accumulation
-    return max(1, math.ceil(rows / (config.batch_size * context.machine.processes)))
+    return max(1, math.ceil(rows / (config.batch_size * batches_at_once(config, context))))
+
+
+def batches_at_once(config: Config, context: RunContext) -> int:
+    """How many batches are computed at a time: one on each process, or on each group of processes that divide one."""
+    return max(1, context.machine.processes // config.context_parallel)
 
 
 def _rows_of_resumed_step(config: Config, context: RunContext) -> int | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import Record
-from autotrain_llm.params.distributed import AUTO, DDP, FSDP, FULL, NONE
+from autotrain_llm.params.distributed import AUTO, FSDP, FULL, NONE
 
 if TYPE_CHECKING:
     from autotrain_llm.planning.memory_budget import Memory
@@ -30,7 +30,7 @@ class Obstacle(Record):
 def requested_sharding(config: Config) -> str:
     """The value of `--shard`; where only `--distributed-backend` is given, what that means."""
     if source_of_sharding(config) == "distributed_backend":
-        return {DDP: NONE, FSDP: FULL}[config.distributed_backend]
+        return FULL if config.distributed_backend == FSDP else NONE
     return config.shard
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
         Plan,
         ResumePlan,
         RolloutPlan,
-        SchedulePlan,
         ShardingPlan,
         SourcePlan,
         SweepPlan,
@@ -238,10 +237,10 @@ def _how(plan: Plan) -> list[Row]:
     batch = f"{arguments.per_device_train_batch_size} {'answers' if plan.rollouts else 'rows'}"
     if arguments.gradient_accumulation_steps > 1:
         batch += f" x {arguments.gradient_accumulation_steps} accumulated"
-    if schedule.processes > 1:
-        batch += f" x {schedule.processes} processes"
-    if schedule.processes > 1 or plan.parameters["global_batch"].value:
-        rows = plan.rollouts.schedule.answers_of_step if plan.rollouts else _rows_of_step(schedule)
+    if schedule.batches_at_once > 1:
+        batch += f" x {schedule.batches_at_once} {'groups of processes' if schedule.context_parallel else 'processes'}"
+    if schedule.batches_at_once > 1 or plan.parameters["global_batch"].value:
+        rows = plan.rollouts.schedule.answers_of_step if plan.rollouts else schedule.rows_of_step
         batch += f" = {rows}"
     warmup = plural(arguments.warmup_steps, "step") if arguments.warmup_steps else "no"
     rate = f"{arguments.learning_rate:g}, {plan.parameters['scheduler'].value}, {warmup}{' of' if arguments.warmup_steps else ''} warm-up"
@@ -251,6 +250,7 @@ def _how(plan: Plan) -> list[Row]:
         ("steps", f"{plan.steps} of {batch}", "of a stream" if plan.data.streaming else epochs),
         *(_processes(plan.sharding) if plan.sharding else ()),
         *_launched(plan),
+        *(_divided(schedule.context_parallel) if schedule.context_parallel else ()),
         *(_samples(plan.rollouts) if plan.rollouts else ()),
         ("learning rate", rate, _source(plan, "lr")),
         *_kept(plan),
@@ -265,10 +265,6 @@ def _processes(sharding: ShardingPlan) -> list[Row]:
     return [("each process has", part if sharding.shards > 1 else "a copy of the model", sharding.why)]
 
 
-def _rows_of_step(schedule: SchedulePlan) -> int:
-    return schedule.batch_size * schedule.accumulated * schedule.processes
-
-
 def _launched(plan: Plan) -> list[Row]:
     """How many processes train together, where, and how often they are started again."""
     launch = plan.launch
@@ -280,6 +276,10 @@ def _launched(plan: Plan) -> list[Row]:
     again = f"started again at most {plural(launch.max_restarts, 'time')}" if launch.max_restarts else ""
     meeting = f"meet at {launch.head}" if launch.head else ""
     return [("processes", what, "; ".join(filter(None, (meeting, again))))]
+
+
+def _divided(processes: int) -> list[Row]:
+    return [("tokens of a batch", f"divided among {processes} processes", "--context-parallel")]
 
 
 def _kept(plan: Plan) -> list[Row]:

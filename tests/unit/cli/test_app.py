@@ -24,3 +24,10 @@ def test_a_format_is_text_or_json(words):
 def test_a_port_is_a_number(port):
     (fault,) = read_options([f"--port={port}"]).findings
     assert fault.message.startswith("--port must be a number up to 65535")
+
+
+def test_a_switch_may_have_a_value():
+    assert read_options(["--no-browser=false", "--dry-run=true"]) == Options(dry_run=True)
+    assert not read_options(["--no-browser=yes"]).browser
+    (fault,) = read_options(["--no-browser=maybe"]).findings
+    assert fault.code == "P303" and "is a switch, got 'maybe'" in fault.message

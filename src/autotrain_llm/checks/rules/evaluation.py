@@ -34,7 +34,7 @@ from autotrain_llm.planning.evaluation import (
     needs_evaluation_rows,
     writes_answers,
 )
-from autotrain_llm.planning.schedule import accumulated_batches, asked_evaluation
+from autotrain_llm.planning.schedule import accumulated_batches, asked_evaluation, batches_at_once
 from autotrain_llm.trainers.sft import Sft
 
 if TYPE_CHECKING:  # reading rows takes longer to import than refusing a command does
@@ -193,7 +193,7 @@ def an_evaluation_comes_before_the_run_is_over(
     if steps < 0:
         if not config.batch_size:  # missing, which is reported
             return
-        rows_per_step = config.batch_size * accumulated_batches(config, context) * context.machine.processes
+        rows_per_step = config.batch_size * accumulated_batches(config, context) * batches_at_once(config, context)
         steps = max(1, math.ceil(math.ceil(rows / rows_per_step) * (config.epochs or 1)))
     if rows and every > steps:
         yield Finding(

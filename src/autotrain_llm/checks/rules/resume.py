@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -346,17 +347,15 @@ def a_resumed_run_must_have_steps_of_the_same_size(config: Config, output: Outpu
     if run is None or config.use_sweep:
         return
     unit = "answers" if plan.rollouts else "rows"
-    before, processes = _step_before(run, plan), plan.schedule.processes
     schedule = plan.schedule
-    now = schedule.batch_size * schedule.accumulated * processes
-    if plan.rollouts:
-        now = plan.rollouts.schedule.answers_of_step
+    before, at_once = _step_before(run, plan), schedule.batches_at_once
+    now = plan.rollouts.schedule.answers_of_step if plan.rollouts else schedule.rows_of_step
     if before is None or before == now:
         return
     yield Finding(
-        f"an optimizer step has {now} {unit} ({_product(schedule.batch_size, schedule.accumulated, processes)}), and in the run in {run.folder} "
-        f"it had {before} ({_product(*(run.planned('schedule', key) for key in STEP))}): rows would be skipped or trained on twice",
-        changes=_same_step(config, run, before, processes),
+        f"an optimizer step has {now} {unit} ({_product(schedule.batch_size, schedule.accumulated, at_once)}), and in the run in {run.folder} "
+        f"it had {before} ({_product(*_sizes_before(run))}): rows would be skipped or trained on twice",
+        changes=_same_step(config, run, before, at_once),
         fix=f"a --batch-size, times --gradient-accumulation, times the processes, of {before}",
         parameters=("batch_size", "gradient_accumulation", _flag(output)),
     )
@@ -367,25 +366,31 @@ def _step_before(run: ResumedRun, plan: Plan) -> int | None:
     if plan.rollouts:
         answers = run.planned("rollouts", "answers_of_step")
         return answers if isinstance(answers, int) else None
+    sizes = _sizes_before(run)
+    return math.prod(sizes) if all(isinstance(size, int) for size in sizes) else None
+
+
+def _sizes_before(run: ResumedRun) -> tuple[Any, Any, Any]:
+    """The batch size, the accumulated batches, and the batches that were computed at once in the run that is resumed."""
     batch, accumulated, processes = (run.planned("schedule", key) for key in STEP)
-    sizes = (batch, accumulated, processes)
-    return batch * accumulated * processes if all(isinstance(size, int) for size in sizes) else None
+    divided = run.planned("schedule", "context_parallel") or 1
+    return batch, accumulated, processes // divided if isinstance(processes, int) else None
 
 
-def _product(batch: int, accumulated: int, processes: int) -> str:
+def _product(batch: int, accumulated: int, at_once: int) -> str:
     parts = [f"--batch-size {batch}"]
     parts += [f"--gradient-accumulation {accumulated}"] if accumulated > 1 else []
-    parts += [f"{processes} processes"] if processes > 1 else []
+    parts += [f"{at_once} processes"] if at_once > 1 else []
     return " x ".join(parts)
 
 
-def _same_step(config: Config, run: ResumedRun, before: int, processes: int) -> dict[str, Any]:
+def _same_step(config: Config, run: ResumedRun, before: int, at_once: int) -> dict[str, Any]:
     """The smallest change with which a step has as many rows as before; none if the number of processes rules it out."""
     batch, accumulated = (run.planned("parameters", name, "value") for name in ("batch_size", "gradient_accumulation"))
-    if run.planned("schedule", "processes") == processes and isinstance(batch, int) and isinstance(accumulated, int):
+    if _sizes_before(run)[-1] == at_once and isinstance(batch, int) and isinstance(accumulated, int):
         values = {"batch_size": batch, "gradient_accumulation": accumulated}
         return {name: value for name, value in values.items() if config.value_of(name) != value}
-    size = fitting_batch_size(before, processes, config.batch_size)
+    size = fitting_batch_size(before, at_once, config.batch_size)
     if size is None or config.trainer_spec.samples:
         return {}
     changes = {"batch_size": size, "gradient_accumulation": None, "global_batch": before}

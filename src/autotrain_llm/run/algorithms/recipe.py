@@ -61,7 +61,7 @@ class Recipe:
         """How rows become batches of this model."""
         if self.is_padded:
             return Padded(int(loaded.tokenizer.pad_token_id))
-        return Flat(loaded.model, self.plan.model.attention)
+        return Flat(loaded.model, self.plan.model.attention, self.plan.schedule.context_parallel or 1)
 
     @property
     def is_padded(self) -> bool:

@@ -15,6 +15,7 @@ from torch import nn
 
 from autotrain_llm.data.order import SHARED_FROM
 from autotrain_llm.run.engine.flat.batch import STANDS_ALONE, Row, flatten
+from autotrain_llm.run.engine.flat.context_parallel import ContextParallel
 from autotrain_llm.run.engine.flat.model import DISTILLED, HIDDEN, FlatOutput, prepare_model, switch
 from autotrain_llm.run.engine.flat.tiled_head import Head, label_logprobs, weighted
 from autotrain_llm.run.engine.padded import call_padded
@@ -54,6 +55,7 @@ class BatchLayout(Protocol):
     """
 
     name: str
+    divides: int  # how many processes divide the tokens of each batch
 
     def collate(self, items: Sequence[Row] | Sequence[PromptGroup]) -> dict[str, Any]:
         """A batch of these rows or prompt groups."""
@@ -73,8 +75,10 @@ class Flat:
 
     name = "flat"
 
-    def __init__(self, model: nn.Module, attention: str | None = None) -> None:
+    def __init__(self, model: nn.Module, attention: str | None = None, divides: int = 1) -> None:
         prepare_model(model, attention)
+        self.divides = divides
+        self.context_parallel = ContextParallel(divides) if divides > 1 else None
 
     def collate(self, items: Sequence[Row] | Sequence[PromptGroup]) -> dict[str, Any]:
         rows, prompt_groups = _rows_and_groups(items)
@@ -86,7 +90,7 @@ class Flat:
         batch["target_answers"] = torch.tensor(answers)[batch["target_segments"]]
         batch["answers"] = max(answers) + 1
         batch["answer_rows"] = _rows_of_answers(answers)
-        return batch
+        return self.context_parallel.own_part(batch) if self.context_parallel else batch
 
     def forward(self, model: nn.Module, batch: dict[str, Any], compute: str) -> FlatOutput:
         inputs = {name: batch[name] for name in FORWARD_INPUTS} | {TARGET_WEIGHTS: batch.get(TARGET_WEIGHTS)}
@@ -101,6 +105,7 @@ class Padded:
     """Rows padded on the right to the longest."""
 
     name = "padded"
+    divides = 1
 
     def __init__(self, pad_token: int) -> None:
         self.pad_token = pad_token

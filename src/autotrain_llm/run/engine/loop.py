@@ -153,7 +153,8 @@ class Loop(PlainStates):
         return self._batches(rows, self.args.per_device_eval_batch_size, DataOrder(items))
 
     def _batches(self, items: Any, batch_size: int, order: EpochOrder) -> Batches:
-        process = (self.args.process_index, self.args.world_size)
+        divides = self.layout.divides
+        process = (self.args.process_index // divides, self.args.world_size // divides)
         batches = BatchOrder(order, batch_size, *process, neighbours=items.mismatches)
         return Batches(items, batches, self.layout.collate)
 

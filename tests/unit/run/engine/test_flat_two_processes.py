@@ -1,4 +1,7 @@
-"""DDP on flat batches: two processes end with the weights of one. The file is also the program that the processes run."""
+"""Two processes end with the weights of one: DDP on flat batches of their own, and context parallelism on halves of the same batch.
+
+The file is also the program that the processes run.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,22 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from autotrain_llm.run.engine.flat.batch import flatten
-from autotrain_llm.run.engine.flat.model import prepare_model
+from autotrain_llm.run.engine.flat.model import LOSS
+from autotrain_llm.run.engine.layouts import Flat
 
 pytestmark = pytest.mark.slow
 
 
 STEPS = 3
 LENGTHS = (5, 31, 12, 3)
-SHAPE = {"vocab_size": 61, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+SHAPE = {
+    "vocab_size": 61,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 1,
+}
 
 
 def new_model() -> LlamaForCausalLM:
@@ -34,21 +45,24 @@ def rows(step: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(random.integers(3, 61, one).astype(np.int32), random.random(one) < 0.6) for one in LENGTHS]
 
 
-def train(rank: int, world: int) -> dict[str, torch.Tensor]:
-    """The weights after a few steps on every `world`-th row."""
-    model = prepare_model(new_model())
+def train(rank: int, world: int, divides: int) -> dict[str, torch.Tensor]:
+    """The weights after a few steps: on every `world`-th row, or on this process's tokens of all rows."""
+    model = new_model()
+    layout = Flat(model, divides=divides)
     called = DistributedDataParallel(model) if world > 1 else model
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     for step in range(STEPS):
         targets = len(flatten(rows(step))["target_labels"])
-        loss = called(**flatten(rows(step)[rank::world])).loss * world / targets
+        own = rows(step) if divides > 1 else rows(step)[rank::world]
+        loss = layout.forward(called, layout.collate(own), LOSS).loss * world / targets
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     return model.state_dict()
 
 
-def test_two_processes_end_with_the_weights_of_one(tmp_path):
+@pytest.mark.parametrize("divides", [1, 2])
+def test_two_processes_end_with_the_weights_of_one(tmp_path, divides):
     from support.fork_server import forked_python  # not on the path of the program
 
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -60,11 +74,12 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path):
         "--nproc-per-node=2",
         __file__,
         str(tmp_path),
+        str(divides),
     ]
     done = subprocess.run(launch, env=environment, timeout=120, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     of_two = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
-    of_one, start = train(0, 1), new_model().state_dict()
+    of_one, start = train(0, 1, 1), new_model().state_dict()
     for name, weight in of_one.items():
         assert of_two[0][name].equal(of_two[1][name]), name
         assert torch.allclose(of_two[0][name], weight, rtol=0, atol=1e-10), name
@@ -74,5 +89,6 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path):
 if __name__ == "__main__":
     torch.distributed.init_process_group("gloo")
     this = torch.distributed.get_rank()
-    torch.save(train(this, torch.distributed.get_world_size()), Path(sys.argv[1]) / f"{this}.pt")
+    weights = train(this, torch.distributed.get_world_size(), int(sys.argv[2]))
+    torch.save(weights, Path(sys.argv[1]) / f"{this}.pt")
     torch.distributed.destroy_process_group()

@@ -88,19 +88,25 @@ def flat_attention(
     position_bias: torch.Tensor | None = None,
     **unused: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention over a stream; `query` is (1, heads, T, size), the result (1, T, heads, size)."""
+    """Attention over a stream; `query` is (1, heads, T, size), the result (1, T, heads, size).
+
+    Where processes divide the stream, each has its own part of the T tokens.
+    """
     if segments is None:
         raise ValueError("attention over segments was called without segments: switch the model back to its own first")
     if s_aux is not None or position_bias is not None or attention_mask is not None:
         raise ValueError("attention over segments supports no sinks, no position bias and no mask")
+    query, key, value = _same_dtype(query, key, value)
+    if segments.divided:
+        query, key, value = (segments.divided.all_tokens(tensor) for tensor in (query, key, value))
     if query.shape[0] != 1 or query.shape[2] != sum(segments.lengths):
         raise ValueError(f"a stream of {sum(segments.lengths)} tokens, but queries of shape {tuple(query.shape)}")
-    query, key, value = _same_dtype(query, key, value)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     window = sliding_window if sliding_window is not None and sliding_window < _max_seqlen_k(segments) else None
     chosen = backend(query.device.type, query.dtype, softcap=softcap is not None, dropout=dropout > 0)
     compute = {FLASH: _flash, VARLEN: _varlen, FLEX: _flex, BLOCKS: _blocks, SDPA: _sdpa_per_segment}[chosen]
-    return compute(query, key, value, AttentionArgs(segments, scaling, dropout, window, softcap)), None
+    output = compute(query, key, value, AttentionArgs(segments, scaling, dropout, window, softcap))
+    return segments.divided.all_heads(output) if segments.divided else output, None
 
 
 def _same_dtype(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from autotrain_llm.run.engine.flat.context_parallel import ContextParallel
 
 Row = tuple[Sequence[int] | np.ndarray, Sequence[bool] | np.ndarray]
 STANDS_ALONE = -1
@@ -22,12 +25,13 @@ class Segments:
 
     `lengths` are in tokens, in the order of the stream. `continues[i]` is the index of an earlier segment whose tokens (and
     those it continues itself) segment i attends to as well, or -1. `cache` keeps what attention derives from this once per
-    batch: all layers use the same masks, offsets and buffers.
+    batch: all layers use the same masks, offsets and buffers. `divided` is the group of processes that divide the stream's tokens.
     """
 
     lengths: tuple[int, ...]
     continues: tuple[int, ...] = ()
     cache: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    divided: ContextParallel | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.continues:
@@ -40,8 +44,8 @@ class Segments:
             raise ValueError("a segment can only continue an earlier one of the stream")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickled without the cache, whose tensors lie on a device."""
-        return {"lengths": self.lengths, "continues": self.continues, "cache": {}}
+        """Pickled without the cache, whose tensors lie on a device, and without processes."""
+        return {"lengths": self.lengths, "continues": self.continues, "cache": {}, "divided": None}
 
     @property
     def starts(self) -> list[int]:

@@ -71,7 +71,12 @@ def test_two_processes_stream_rows_of_their_own_and_go_on_exactly(flags, tmp_pat
         for name, value in flags.items()
         for word in (f"--{name.replace('_', '-')}", str(value).lower() if value is True else str(value))
     ]
+    bad = [*ROWS[:40], {"prompt": "What?", "completion": " "}, *ROWS[40:]]
+    write_rows(Path(flags["data_path"]), bad)
+    words += ["--check-rows", "10"]
     run_together(["llm", *words, "--output-dir", str(tmp_path / "whole")], tmp_path)
+    assert "row 41: completion is empty" in (tmp_path / "process-0.txt").read_text()
+    assert json.loads((tmp_path / "whole" / "run.json").read_text())["outcome"]["stream"]["rows_left_out"] > 0
     checkpoint = tmp_path / "whole" / "checkpoints" / "checkpoint-3"
     places = json.loads((checkpoint / "stream.json").read_text())["processes"]
     assert len(places) == 2

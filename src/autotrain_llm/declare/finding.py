@@ -57,6 +57,14 @@ class Finding(Record):
     def __hash__(self) -> int:
         return hash((self.code, self.message, self.parameters, self.file, self.row))
 
+    def as_document(self) -> dict[str, Any]:
+        """All fields as plain values, of which `of_document` makes the finding again."""
+        return {**self.as_dict(), "changes": dict(self.changes), "guess": dict(self.guess)}
+
+    @classmethod
+    def of_document(cls, document: Mapping[str, Any]) -> Finding:
+        return cls(**{**document, "parameters": tuple(document["parameters"])})
+
     def as_json(self) -> dict[str, object]:
         """The finding as `--format json` prints it; `line` and `changes` are left out if empty."""
         document: dict[str, object] = {

@@ -9,7 +9,7 @@ from autotrain_llm.context.machine import Machine
 from autotrain_llm.context.output_dir import STREAM_FILE, Output
 from autotrain_llm.context.resumed_run import resumed_run
 from autotrain_llm.declare.document import parse_json
-from autotrain_llm.declare.example import CHECKPOINT, SFT, TWO_PROCESSES, Example
+from autotrain_llm.declare.example import CHECKPOINT, SFT, Example
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
@@ -87,9 +87,9 @@ def evaluation_rows_of_a_stream_have_a_place_of_their_own(config: Config) -> Ite
 @rule(
     "E430",
     example=Example(
-        TWO_PROCESSES + RESUMED,
         RESUMED,
-        before=f"{CHECKPOINT}\necho '{{\"processes\": [{{}}]}}' > runs/mine/checkpoints/checkpoint-1/{STREAM_FILE}",
+        f"{RESUMED} --num-processes 2",
+        before=f"{CHECKPOINT}\necho '{{\"processes\": [{{}}, {{}}]}}' > runs/mine/checkpoints/checkpoint-1/{STREAM_FILE}",
     ),
 )
 def a_stream_is_resumed_by_as_many_processes(config: Config, output: Output, machine: Machine) -> Iterator[Finding]:
@@ -108,8 +108,9 @@ def a_stream_is_resumed_by_as_many_processes(config: Config, output: Output, mac
     if before != machine.processes:
         yield Finding(
             f"{run.checkpoint} is of {_processes(before)}, each with its place in the stream, and {machine.processes} would go on",
-            fix=f"{_processes(before)}, or --model {run.folder}@last, without --resume, for a new run",
-            parameters=("streaming", "resume"),
+            changes={"num_processes": before},
+            otherwise=f"or --model {run.folder}@last, without --resume, for a new run",
+            parameters=("streaming", "resume", "num_processes"),
         )
 
 

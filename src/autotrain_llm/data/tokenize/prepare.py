@@ -148,10 +148,7 @@ def prepare(
     )
     if cache is not None and not observations.refused:
         document = {
-            "findings": [
-                {**finding.as_dict(), "changes": dict(finding.changes), "guess": dict(finding.guess)}
-                for finding in prepared.findings
-            ],
+            "findings": [finding.as_document() for finding in prepared.findings],
             "statistics": statistics,
         }
         disk.save(cache, fingerprint, rows, document)
@@ -162,7 +159,7 @@ def _from_cache(
     cached: tuple[dict[str, Rows], dict[str, Any]], fingerprint: str, template: ChatTemplate | None
 ) -> Prepared:
     rows, document = cached
-    findings = tuple(Finding(**{**entry, "parameters": tuple(entry["parameters"])}) for entry in document["findings"])
+    findings = tuple(map(Finding.of_document, document["findings"]))
     return Prepared(rows["train"], rows["valid"], document["statistics"], findings, fingerprint, template, True)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -185,8 +186,9 @@ class StreamedBatches:
         """What was noticed of the rows that all processes have read; all of them have to call it."""
         if self._stream is None:
             return ()
-        own = [*self._stream.findings(), *self._preparer.findings()]
-        return tuple(dict.fromkeys(finding for findings in self._of_all_processes(own) for finding in findings))
+        own = [finding.as_document() for finding in (*self._stream.findings(), *self._preparer.findings())]
+        of_all = chain.from_iterable(self._of_all_processes(own))
+        return tuple(dict.fromkeys(map(Finding.of_document, of_all)))
 
     def counts(self) -> dict[str, int]:
         """The rows that all processes have read since the run was started or resumed, and those left out; all of them have to call it."""

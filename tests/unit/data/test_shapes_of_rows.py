@@ -1185,3 +1185,16 @@ def test_a_split_with_evaluation_rows_that_is_not_asked_for_is_known(tmp_path):
     for asked, split in held_out.items():
         request = DataRequest(str(tmp_path), "conversations", valid_split=asked)
         assert open_data(request).held_out == split
+
+
+def test_more_rows_than_were_asked_for_are_held_out_only_if_the_user_says_so(tmp_path):
+    rows = [{"text": f"Row {at % 4} is a text of its own."} for at in range(12)]
+    finding = refused_split(tmp_path, rows, "0.1")
+    assert (dict(finding.changes), dict(finding.guess), finding.fix) == ({}, {"valid_split": 0.5}, "--valid-split 0.5")
+    finding = refused_split(tmp_path, rows, "2000")
+    assert finding.changes and not finding.guess
+
+
+def refused_split(folder, rows, share):
+    """The finding about a share of rows that can't be held out."""
+    return next(one for one in opened(folder, rows, valid_split=share).findings if one.code == "D129")

@@ -474,7 +474,8 @@ def _hold_out(reading: Reading, dataset: Dataset, valid_split: str) -> None:
             return
     share = possible_share(dataset.train, seed)
     all_the_same = share is None and rows > 1 and len(set(keys_of(dataset.train))) == 1
-    facts = {"valid_split": valid_split, "rows": rows, "all_the_same": all_the_same, "share": share}
+    is_more = share is not None and (rows_to_hold_out(str(share), rows) or 0) > count
+    facts = {"valid_split": valid_split, "rows": rows, "all_the_same": all_the_same, "share": share, "is_more": is_more}
     reading.observations.add(valid_split_asks_for_too_many_rows, **facts)
 
 

@@ -81,19 +81,20 @@ def many_rows_are_duplicates(
 
 @rule("D129", example=of_flags("--valid-split 5", "--valid-split 1"))
 def valid_split_asks_for_too_many_rows(
-    valid_split: str, rows: int, all_the_same: bool, share: float | None
+    valid_split: str, rows: int, all_the_same: bool, share: float | None, is_more: bool
 ) -> Iterator[Finding]:
     """`--valid-split` asks for more rows than can be held out for evaluation.
 
     Why: training and evaluation both need rows, and rows with the same content are kept together.
     Fix: a smaller share or number, or `--eval-dataset-path` with a separate file.
     """
-    # `share` is one that is possible.
+    # `share` is one that is possible; where it holds out more rows than were asked for, only the user knows whether that is meant.
     message = f"--valid-split {valid_split} can't be held out of {plural(rows, 'row')}"
     message += ", which are all the same" if all_the_same else ""
     changes = {} if share is None else {"valid_split": share}
     fix = "give a separate file of evaluation rows: --eval-dataset-path ./eval.jsonl"
-    yield Finding(message, fix, ("valid_split",), changes=changes)
+    certain, guess = ({}, changes) if is_more else (changes, {})
+    yield Finding(message, fix if not changes else None, ("valid_split",), changes=certain, guess=guess)
 
 
 @rule(

@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 
 from autotrain_llm import check, plan
+from autotrain_llm.checks.preflight import preflight
+from autotrain_llm.config.arguments import parse_kwargs
+from autotrain_llm.config.resolved import resolve
 from autotrain_llm.planning.plan import Plan
 from support.rows import write_rows
+
+LARGE = {"model": "scratch:300m", "mixed_precision": "bf16"}
 
 
 @pytest.fixture
@@ -24,7 +29,7 @@ def codes(command: dict[str, Any], **flags: Any) -> list[str]:
 
 
 def plan_of(command: dict[str, Any], **flags: Any) -> Plan:
-    return plan(**command, **flags)
+    return plan(**{**command, **flags})
 
 
 def test_one_process_has_the_whole_model(command: dict[str, Any]) -> None:
@@ -32,17 +37,57 @@ def test_one_process_has_the_whole_model(command: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("flags", [{}, {"shard": "none"}, {"distributed_backend": "ddp"}])
-def test_several_processes_have_a_copy_each(
-    command: dict[str, Any], flags: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "0")
-    made = plan_of(command, **flags)
+def test_several_processes_have_a_copy_each(command: dict[str, Any], flags: dict[str, str]) -> None:
+    made = plan_of(command, **flags, num_processes=2)
     assert made.sharding is not None and not made.is_sharded and made.arguments.fsdp is None
     assert ("each process has", "a copy of the model") in [row[:2] for _, rows in made.summary() for row in rows]
     assert Plan.from_json(made.as_json()) == made
 
 
 @pytest.mark.parametrize("flags", [{"shard": "full"}, {"distributed_backend": "fsdp"}])
-def test_weights_are_not_divided_yet(command: dict[str, Any], flags: dict[str, str]) -> None:
-    assert codes(command, **flags) == ["E508"]
+def test_a_model_is_divided_among_gpus_only(command: dict[str, Any], flags: dict[str, str]) -> None:
+    assert codes(command, **flags, num_processes=4) == ["E508"]
+    made = plan_of(command, **flags, num_processes=4, target_memory="24GiB")
+    assert made.is_sharded and made.arguments.fsdp and made.sharding is not None and made.sharding.shards == 4
+    assert Plan.from_json(made.as_json()) == made
+
+
+@pytest.mark.parametrize(("memory", "kind"), [("4GiB", "full"), ("24GiB", "none"), ("cpu:4GiB", "none")])
+def test_a_model_is_divided_where_a_copy_would_not_fit(memory: str, kind: str, command: dict[str, Any]) -> None:
+    found = preflight(
+        resolve(parse_kwargs({**command, **LARGE, "target_memory": memory, "num_processes": 4, "dry_run": True}).values)
+    )
+    assert found.plan is not None and found.plan.sharding is not None
+    assert found.plan.sharding.kind == kind
+
+
+def test_parts_take_less_memory_the_more_there_are(command: dict[str, Any]) -> None:
+    peaks = []
+    for processes in (2, 4, 8):
+        memory = plan_of(
+            command, **{**LARGE, "shard": "full", "num_processes": processes, "target_memory": "24GiB"}
+        ).memory
+        assert memory.memory["weights"] == pytest.approx(4 * 300e6 / processes, rel=0.1)
+        assert "rounded weights" not in memory.memory and memory.memory["gathered weights"] > 0
+        peaks.append(memory.peak_memory_bytes)
+    assert peaks == sorted(peaks, reverse=True)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [{"optimizer": "adafactor"}, {"mixed_precision": "fp16"}, {"engine": "trl"}],
+    ids=lambda flags: next(iter(flags)),
+)
+def test_what_a_divided_model_is_not_trained_with_is_named_before_loading(
+    flags: dict[str, Any], command: dict[str, Any]
+) -> None:
+    assert codes(command, **flags, shard="full", num_processes=2, target_memory="24GiB") == ["E517"]
+
+
+def test_answers_are_sampled_from_whole_models(command: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "scores.py").write_text("def score(completions, **rest): return [0.0] * len(completions)\n")
+    prompts = write_rows(tmp_path / "prompts.jsonl", [{"prompt": f"what is {number}"} for number in range(24)])
+    sampling = {"trainer": "grpo", "rl_reward_fn": f"{tmp_path}/scores.py:score", "data_path": str(prompts), "lr": 1e-6}
+    assert codes({**command, **sampling, "batch_size": 8}, shard="full", num_processes=2, target_memory="24GiB") == [
+        "E518"
+    ]

@@ -117,6 +117,14 @@ def test_two_processes_with_parts_end_with_the_weights_of_one_with_all(
     assert losses(one) == pytest.approx(losses(two), abs=1e-4)
 
 
+def test_processes_with_parts_can_divide_the_tokens_of_a_batch_too(tmp_path: Path, models: dict[str, Path]) -> None:
+    words = words_of(tmp_path, "sft", models["untied"], 4)
+    one = run(tmp_path, "one", 1, words)
+    two = run(tmp_path, "two", 2, [*words, "--shard", "full", "--context-parallel", "2"])
+    assert_equal(one, two)
+    assert losses(one) == pytest.approx(losses(two), abs=1e-4)
+
+
 @pytest.mark.parametrize("flags", [(), ("--peft", "--lora-dropout", "0")], ids=["all weights", "an adapter"])
 def test_a_run_goes_on_with_another_number_of_processes(
     flags: tuple[str, ...], tmp_path: Path, models: dict[str, Path]

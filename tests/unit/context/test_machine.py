@@ -105,6 +105,12 @@ TWINS = {
     "nodes that can't meet": ("E512", "--trainer sft", machine(environment={"SKYPILOT_NUM_NODES": "2"}), PLAIN),
     "other processes than were started": ("E513", "--num-processes 4", machine(environment=GROUP), PLAIN),
     "restarts of what torchrun has started": ("E514", "--max-restarts 2", machine(environment=GROUP), PLAIN),
+    "FSDP in the config of accelerate launch": (
+        "E519",
+        "--trainer sft",
+        machine(environment=GROUP | {"ACCELERATE_DYNAMO_MODE": "default", "ACCELERATE_USE_FSDP": "true"}),
+        machine(environment=GROUP | {"ACCELERATE_USE_FSDP": "true"}),  # set by an earlier run of this process
+    ),
     "a step of other batches": ("P357", "--batch-size 2 --global-batch 6", machine(environment=GROUP), PLAIN),
     "another project in the environment": (
         "P737",

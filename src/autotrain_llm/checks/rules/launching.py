@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.cluster import host_and_port
 from autotrain_llm.context.machine import Machine
@@ -12,8 +13,10 @@ from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import declare_finding, rule
 from autotrain_llm.declare.text import plural
+from autotrain_llm.params.distributed import FULL
 from autotrain_llm.params.launching import AUTO, KUBERNETES, LOCAL, SKY, SLURM
 from autotrain_llm.planning.job_files import GPUS, OF_KUBERNETES
+from autotrain_llm.planning.sharding import requested_sharding
 
 ROWS = f"{SFT}rows.jsonl"
 JOB = "--launch slurm --num-processes 8 --output-dir runs/mine"
@@ -233,6 +236,49 @@ def what_a_job_asks_for_is_known_where_it_runs(config: Config) -> Iterator[Findi
             fix="""--launch-options '{"image": "<registry>/<name>:<tag>"}'""",
             parameters=("launch_options",),
         )
+
+
+@rule(
+    "E519",
+    WARNING,
+    example=Example(
+        f"ACCELERATE_DYNAMO_MODE=default ACCELERATE_MIXED_PRECISION=fp16 {TWO_PROCESSES}{ROWS}{OWN_FOLDER}",
+        f"ACCELERATE_DYNAMO_MODE=default ACCELERATE_MIXED_PRECISION=fp16 {TWO_PROCESSES}{ROWS}{OWN_FOLDER} --mixed-precision fp16",
+        on="on a machine with two GPUs",
+        on_right="on a machine with two GPUs",
+    ),
+)
+def the_config_of_accelerate_says_what_the_flags_say(config: Config, machine: Machine) -> Iterator[Finding]:
+    """The config of `accelerate launch` asks for a precision, for FSDP or for DeepSpeed, and the flags do not.
+
+    Why: of accelerate's config the number of processes and machines is used. What is computed follows from this command's flags, so that the plan and
+    `command.sh` have all of it.
+    Fix: the flag that means the same.
+    """
+    environment = machine.environment
+    if "ACCELERATE_DYNAMO_MODE" not in environment:  # which only `accelerate launch` sets
+        return
+    precision = environment.get("ACCELERATE_MIXED_PRECISION", "no")
+    if precision != "no" and precision != config.mixed_precision:
+        is_known = precision in PARAMS["mixed_precision"].choices
+        yield Finding(
+            f"the config of accelerate launch asks for {precision}, and --mixed-precision is {config.mixed_precision or 'not given'}",
+            changes={"mixed_precision": precision} if is_known else {},
+            fix=None if is_known else "--mixed-precision bf16",
+            parameters=("mixed_precision",),
+        )
+    engines = {
+        "FSDP": "ACCELERATE_USE_FSDP",
+        "DeepSpeed": "ACCELERATE_USE_DEEPSPEED",
+        "Megatron-LM": "ACCELERATE_USE_MEGATRON_LM",
+    }
+    for name, variable in engines.items():
+        if environment.get(variable, "").lower() == "true" and requested_sharding(config) != FULL:
+            yield Finding(
+                f"the config of accelerate launch asks for {name}, and --shard is {config.shard}",
+                changes={"shard": FULL},
+                parameters=("shard",),
+            )
 
 
 NO_PROGRAM = declare_finding(

@@ -15,7 +15,6 @@ from typing import Any
 
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import GIVEN
-from autotrain_llm.context.cluster import TORCHRUN, cluster_of
 from autotrain_llm.context.versions import versions
 from autotrain_llm.data.dataset import Dataset
 from autotrain_llm.data.tokenize.prompt_format import RUN_KEY, PromptFormat, prompt_to_show
@@ -26,6 +25,8 @@ from autotrain_llm.declare.text import plain
 from autotrain_llm.declare.umask import permitted
 from autotrain_llm.planning.plan import Plan, ResumePlan
 
+# In processes that a command has started: what started the command.
+PROGRAM = "AUTOTRAIN_PROGRAM"
 ENDED_EARLY = ("failed", "interrupted")
 # The first line of run.json while a run goes on: with room for how it ends, which is then written in place on a full disk.
 RUNNING = '"status": "running",'
@@ -213,9 +214,13 @@ def command_to_try(folder: Path, dataset: Dataset, prompt_format: PromptFormat) 
 
 def invocation() -> str:
     """The command that started this program, or the one that this is a process of."""
-    if started := os.environ.get("AUTOTRAIN_PROGRAM"):
+    if started := os.environ.get(PROGRAM):
         return started
-    cluster = cluster_of(os.environ)
-    if cluster.launcher == TORCHRUN and cluster.world_size > 1:
-        return f"torchrun --nproc-per-node {cluster.local_world or cluster.world_size} -m autotrain_llm llm"
     return "autotrain llm" if Path(sys.argv[0]).name == "autotrain" else "python -m autotrain_llm llm"
+
+
+def invocation_again(plan: Plan) -> str:
+    """The command that starts this run as it was started: with torchrun, where that has started its processes."""
+    if plan.launch is None or "TORCHELASTIC_RUN_ID" not in os.environ or PROGRAM in os.environ:
+        return invocation()
+    return f"torchrun --nproc-per-node {plan.launch.processes} -m autotrain_llm llm"

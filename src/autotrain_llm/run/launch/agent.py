@@ -30,11 +30,10 @@ from autotrain_llm.declare.finding import Refused
 from autotrain_llm.declare.temporary import TemporaryFolder
 from autotrain_llm.planning.plan import LaunchPlan, Plan
 from autotrain_llm.progress import ProgressCallback
-from autotrain_llm.run.artifacts.records import invocation
+from autotrain_llm.run.artifacts.records import PROGRAM, invocation
 from autotrain_llm.run.failures import Interrupted, RunFailed
 from autotrain_llm.run.launch.order import (
     LOGS,
-    PROGRAM,
     STOP,
     Events,
     Order,

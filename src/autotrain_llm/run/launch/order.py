@@ -19,9 +19,6 @@ from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.artifacts.records import write_json
 
 ORDER, EVENTS, STOP, LOGS = "order.json", "events", "stop", "logs"
-PROGRAM = (
-    "AUTOTRAIN_PROGRAM"  # the variable in which the processes find what started them, for commands that they print
-)
 PASSED_ON = frozenset({"stage", "note", "start", "step", "log", "finish"})  # methods of ProgressCallback
 
 

@@ -22,7 +22,7 @@ class RunRecord:
         self.folder = folder
         self.command = records.command_of(plan, folder)
         self.signals = Signals(
-            f"{records.invocation()} {shlex.join(self.command[2:])} --resume",
+            f"{records.invocation_again(plan)} {shlex.join(self.command[2:])} --resume",
             folder,
             is_resumed=plan.output.checkpoint is not None,
             processes=plan.schedule.processes,

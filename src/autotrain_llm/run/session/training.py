@@ -134,6 +134,7 @@ def trainer_arguments(plan: Plan, folder: Path) -> dict[str, Any]:
         "remove_unused_columns": False,
         "label_names": [],
         "disable_tqdm": True,
+        "log_level_replica": "passive",  # as quiet_libraries has it, in every process
         "report_to": "none",  # the recorder forwards metrics to the trackers
         "ddp_find_unused_parameters": False if is_distributed else None,
         "ddp_backend": "gloo" if is_distributed and plan.precision.cpu else None,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from types import SimpleNamespace
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotrain_llm.run.artifacts.records import write_command
+from autotrain_llm.planning.plan import LaunchPlan
+from autotrain_llm.run.artifacts.records import PROGRAM, invocation_again, write_command
 
 
 def test_a_folder_whose_name_has_a_line_break_executes_nothing(tmp_path, monkeypatch):
@@ -28,3 +31,12 @@ def test_a_script_passes_on_exactly_the_words_of_the_command(words, tmp_path_fac
     write_command(folder, ["printf", "%s\\0", "--", *words])
     done = subprocess.run(["sh", "command.sh"], capture_output=True, check=True, cwd=folder)
     assert done.stdout.decode() == "".join(f"{word}\0" for word in ["--", *words])
+
+
+def test_a_run_that_torchrun_has_started_is_gone_on_with_by_torchrun(monkeypatch):
+    plan: Any = SimpleNamespace(launch=LaunchPlan(1, 2, None, 0))
+    assert "torchrun" not in invocation_again(plan)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    assert invocation_again(plan) == "torchrun --nproc-per-node 2 -m autotrain_llm llm"
+    monkeypatch.setenv(PROGRAM, "autotrain llm")
+    assert invocation_again(plan) == "autotrain llm"

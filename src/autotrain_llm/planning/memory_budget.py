@@ -385,6 +385,8 @@ class Memory:
             yield self._halved(config.batch_size // 2)
         yield from self._shorter(self._longest(config) // 2)
         yield from self._less_resident()
+        if self._can_be_divided():
+            yield {"shard": FULL}
         yield from self._smaller_weights()
 
     def _halved(self, size: int) -> dict[str, Any]:

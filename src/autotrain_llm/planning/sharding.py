@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from autotrain_llm.planning.plan import ShardingPlan
 
 DIVIDED_OPTIMIZERS = ("adamw_torch", "sgd")  # their states have the shape of the weights
-COPIES = "a copy of the model in each process"
+MEANT = {DDP: NONE, FSDP: FULL}  # what a library stands for where nothing else is said
 
 
 class Obstacle(Record):
@@ -30,7 +30,7 @@ class Obstacle(Record):
 def requested_sharding(config: Config) -> str:
     """The value of `--shard`; where only `--distributed-backend` is given, what that means."""
     if source_of_sharding(config) == "distributed_backend":
-        return FULL if config.distributed_backend == FSDP else NONE
+        return MEANT[config.distributed_backend]
     return config.shard
 
 

@@ -13,7 +13,7 @@ from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.params.distributed import DDP, FULL, NONE
-from autotrain_llm.planning.sharding import obstacles, requested_sharding, source_of_sharding
+from autotrain_llm.planning.sharding import MEANT, obstacles, requested_sharding, source_of_sharding
 
 if TYPE_CHECKING:
     from autotrain_llm.planning.plan import Plan
@@ -129,3 +129,25 @@ def answers_are_sampled_from_whole_models(plan: Plan) -> Iterator[Finding]:
         changes={"shard": NONE},
         parameters=("shard", "trainer"),
     )
+
+
+@rule(
+    "E519",
+    refuses="--shard none --distributed-backend fsdp",
+    accepts="--shard none --distributed-backend ddp",
+)
+def the_library_must_be_that_of_what_is_divided(config: Config) -> Iterator[Finding]:
+    """`--shard` and `--distributed-backend` are both given and contradict each other.
+
+    Why: weights are divided by fsdp, and copies are kept by ddp.
+    Fix: `--shard` alone; the library follows from it.
+    """
+    if not (config.given("shard") and config.given("distributed_backend")):
+        return
+    implied = MEANT[config.distributed_backend]
+    if config.shard != implied:
+        yield Finding(
+            f"--distributed-backend {config.distributed_backend} means --shard {implied}, and --shard is {config.shard}",
+            changes={"shard": implied},
+            parameters=("shard", "distributed_backend"),
+        )

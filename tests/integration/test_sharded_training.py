@@ -172,6 +172,13 @@ def test_the_best_checkpoint_in_parts_is_the_finished_model(tmp_path: Path, mode
     assert_equal(one, two, 1e-5)
 
 
+def test_scores_are_exact_in_half_precision_too(tmp_path: Path, models: dict[str, Path]) -> None:
+    flags = ["--shard", "full", "--mixed-precision", "bf16", "--max-steps", "2"]
+    target = run(tmp_path, "run", 2, words_of(tmp_path, "reward", models["untied"], 4, *flags))
+    highest = json.loads((target / "metrics.jsonl").read_text().splitlines()[0])["max_reward"]
+    assert highest != torch.tensor(highest).bfloat16().item()
+
+
 def test_the_first_loss_of_dpo_is_that_of_equal_models_in_half_precision_too(
     tmp_path: Path, models: dict[str, Path]
 ) -> None:

@@ -14,7 +14,7 @@ from autotrain_llm.declare.parts import has_model_in_parts
 from autotrain_llm.models.locate import ADAPTER, ADAPTER_CONFIG, HUB, Located, read_json
 from autotrain_llm.run.engine.flat.batch import Row
 from autotrain_llm.run.engine.flat.classifier import prepare_classifier
-from autotrain_llm.run.engine.flat.model import FlatOutput
+from autotrain_llm.run.engine.flat.model import SCORE_HEADS, FlatOutput
 from autotrain_llm.run.engine.layouts import Flat, Padded, PromptGroup
 from autotrain_llm.run.engine.loading import from_located, from_parts, with_adapter
 
@@ -59,7 +59,7 @@ def _last(ids: torch.Tensor, pad_token: int) -> int:
     return int(positions[-1]) if len(positions) else len(ids) - 1
 
 
-HEADS = ("score", "classifier")  # names of heads in transformers; PEFT trains and saves them without being told
+HEADS = SCORE_HEADS  # PEFT trains and saves them without being told
 
 
 def load_classifier(
@@ -111,5 +111,7 @@ def _with_head(generator: Any, num_labels: int) -> Any:
     config = generator.config
     config.num_labels = num_labels
     scorer = AutoModelForSequenceClassification.from_config(config, dtype=generator.dtype)
-    scorer.base_model.load_state_dict(generator.base_model.state_dict())
+    # A process that has loaded nothing has nothing to copy.
+    has_none = generator.device.type == "meta"
+    scorer.base_model.load_state_dict(generator.base_model.state_dict(), assign=has_none)
     return scorer

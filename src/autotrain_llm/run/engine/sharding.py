@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -21,7 +22,9 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from autotrain_llm.planning.plan import Plan
+from autotrain_llm.run.engine.flat.model import SCORE_HEADS, causal_model
 
+LONGEST_WAIT = 1800  # seconds, the default of TrainingArguments
 READ_BY_TRANSFORMERS = ("ACCELERATE_USE_FSDP", "FSDP_CPU_RAM_EFFICIENT_LOADING")
 
 
@@ -41,6 +44,9 @@ def shard(model: nn.Module, accelerator: Accelerator) -> nn.Module:
     for module in model.modules():
         if type(module).__name__ in layers:
             fully_shard(module, mesh=mesh, mp_policy=policy)
+    for name, module in causal_model(model).named_children():
+        if name in SCORE_HEADS:  # in half precision two scores would be rounded to the same value
+            fully_shard(module, mesh=mesh, mp_policy=MixedPrecisionPolicy(torch.float32, torch.float32))
     fully_shard(model, mesh=mesh, mp_policy=policy)
     parts = {}
     for name, parameter in model.named_parameters():
@@ -69,7 +75,9 @@ def first_process_loads(plan: Plan) -> Iterator[None]:
     if not plan.is_sharded or plan.layout.name == "padded":
         yield
         return
-    PartialState(cpu=plan.precision.cpu, **({"backend": "gloo"} if plan.precision.cpu else {}))
+    # As TrainingArguments does later; the others wait for the first one, which reads the weights.
+    backend = {"backend": "gloo"} if plan.precision.cpu else {}
+    PartialState(cpu=plan.precision.cpu, timeout=timedelta(seconds=LONGEST_WAIT), **backend)
     kept = {name: os.environ.get(name) for name in READ_BY_TRANSFORMERS}
     enable_fsdp_ram_efficient_loading()
     try:
@@ -186,7 +194,7 @@ def collect(model: nn.Module, dtype: torch.dtype | None, *, keeps: bool, trained
                 continue
             if id(parameter) not in collected:
                 full = parameter.detach().full_tensor()
-                own = full.to("cpu", dtype) if keeps else full[:0]
+                own = full.to("cpu", dtype if full.is_floating_point() else None) if keeps else full[:0]
                 collected[id(parameter)] = nn.Parameter(own, requires_grad=parameter.requires_grad)
             if keeps:
                 module._parameters[name] = collected[id(parameter)]

@@ -30,6 +30,7 @@ HIDDEN = "hidden"
 SCORES = "scores"
 VALUES = "values"
 DISTILLED = "distilled"
+SCORE_HEADS = ("score", "classifier")  # names of classifiers' heads in transformers
 VALUE_HEAD = "value_head"  # name of the value head, a submodule of the causal language model
 
 

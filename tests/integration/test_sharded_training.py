@@ -23,6 +23,7 @@ from support.rows import write_rows
 
 SHARDED = (str(Path(__file__).parent.parent / "programs" / "sharded_on_cpu.py"),)
 TOLERANCE = 1e-6
+CONSTANT = ("--scheduler", "constant")  # whatever the number of steps
 QUESTIONS = [
     {
         "prompt": f"what is {number} plus {number + 1}?",
@@ -129,7 +130,7 @@ def test_processes_with_parts_can_divide_the_tokens_of_a_batch_too(tmp_path: Pat
 def test_a_run_goes_on_with_another_number_of_processes(
     flags: tuple[str, ...], tmp_path: Path, models: dict[str, Path]
 ) -> None:
-    saving = ["--save-strategy", "steps", "--save-steps", "1", "--save-total-limit", "9", *flags]
+    saving = ["--save-strategy", "steps", "--save-steps", "1", "--save-total-limit", "9", *CONSTANT, *flags]
     one = run(tmp_path, "one", 1, words_of(tmp_path, "sft", models["untied"], 6, "--max-steps", "3", *saving))
     target = tmp_path / "run"
     for processes, size, steps in ((2, 3, 1), (3, 2, 2), (1, 6, 3)):
@@ -155,7 +156,7 @@ def test_a_checkpoint_in_parts_is_exported_whole(tmp_path: Path, models: dict[st
 
 
 def test_a_checkpoint_of_one_process_goes_on_in_parts(tmp_path: Path, models: dict[str, Path]) -> None:
-    saving = ["--save-strategy", "steps", "--save-steps", "1"]
+    saving = ["--save-strategy", "steps", "--save-steps", "1", *CONSTANT]
     one = run(tmp_path, "one", 1, words_of(tmp_path, "sft", models["untied"], 6, "--max-steps", "2", *saving))
     run(tmp_path, "run", 1, words_of(tmp_path, "sft", models["untied"], 6, "--max-steps", "1", *saving))
     flags = ["--max-steps", "2", *saving, "--resume", "--shard", "full"]

@@ -25,6 +25,7 @@ CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)$")
 STREAM_FILE = "stream.json"  # of a checkpoint: where each process stands in rows that are streamed
 STATE_FILE = "trainer_state.json"
 CHECKPOINT_FILE = "checkpoint.json"  # lists the other files of a checkpoint, with size and digest; written last
+PROCESSES = "processes"  # its key for the number of processes that wrote the checkpoint
 KILLED = "killed"  # the status of a run that had no time to write how it ended
 LONGEST_NAME = 80  # characters of a model's name in the name of a run
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -172,15 +173,22 @@ def _missing_random_states(checkpoint: Path) -> list[str]:
         return []
     present = {path.stem for path in checkpoint.glob(f"{RANDOM_STATE}_*") if path.suffix in (PLAIN, *BY_TORCH)}
     numbers = [int(match[1]) for name in present if (match := re.fullmatch(RANDOM_STATE + r"_(\d+)", name))]
-    run = run_of(checkpoint.absolute())
-    plan = earlier_run(run).get("plan") if run else None
-    schedule = plan.get("schedule") if isinstance(plan, dict) else None
-    processes = schedule.get("processes") if isinstance(schedule, dict) else None
+    # The checkpoint says how many there were; a run that goes on with another number has its own in its record.
+    own = (_document(checkpoint / CHECKPOINT_FILE) or {}).get(PROCESSES)
+    processes = own if isinstance(own, int) else _planned_processes(checkpoint)
     count = max(
         [0, *(number + 1 for number in numbers), processes if isinstance(processes, int) and processes > 1 else 0]
     )
     expected = [f"{RANDOM_STATE}_{process}" for process in range(count)] or [RANDOM_STATE]
     return [name + PLAIN for name in expected if name not in present]
+
+
+def _planned_processes(checkpoint: Path) -> Any:
+    """The number of processes in the record of a checkpoint's run: for checkpoints that don't say it themselves."""
+    run = run_of(checkpoint.absolute())
+    plan = earlier_run(run).get("plan") if run else None
+    schedule = plan.get("schedule") if isinstance(plan, dict) else None
+    return schedule.get("processes") if isinstance(schedule, dict) else None
 
 
 def _has_state(checkpoint: Path, name: str) -> bool:

@@ -10,7 +10,7 @@ from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from autotrain_llm.context.output_dir import CHECKPOINT_FILE, PLAIN, STATE_FILE, STREAM_FILE
+from autotrain_llm.context.output_dir import CHECKPOINT_FILE, PLAIN, PROCESSES, STATE_FILE, STREAM_FILE
 from autotrain_llm.context.resumed_run import EARLY_STOPPING
 from autotrain_llm.declare import digests
 from autotrain_llm.declare.document import parse_json
@@ -72,7 +72,9 @@ class CheckpointFile(TrainerCallback):
         for path in read:
             path.chmod(readable)  # safetensors writes files that only their owner may read
         files = digests.listed(folder, read) | of_parts
-        write_json(folder / CHECKPOINT_FILE, {"files": files, METRIC: args.metric_for_best_model})
+        write_json(
+            folder / CHECKPOINT_FILE, {"files": files, METRIC: args.metric_for_best_model, PROCESSES: args.world_size}
+        )
 
 
 def _of_parts(folder: Path, args: TrainingArguments) -> dict[str, dict[str, Any]]:

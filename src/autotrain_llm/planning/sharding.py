@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from autotrain_llm.planning.plan import ShardingPlan
 
 DIVIDED_OPTIMIZERS = ("adamw_torch", "sgd")  # their states have the shape of the weights
-MEANT = {DDP: NONE, FSDP: FULL}  # what a library stands for where nothing else is said
 
 
 class Obstacle(Record):
@@ -30,8 +29,13 @@ class Obstacle(Record):
 def requested_sharding(config: Config) -> str:
     """The value of `--shard`; where only `--distributed-backend` is given, what that means."""
     if source_of_sharding(config) == "distributed_backend":
-        return MEANT[config.distributed_backend]
+        return meant_by(config.distributed_backend)
     return config.shard
+
+
+def meant_by(backend: str) -> str:
+    """What `--distributed-backend` stands for where `--shard` is not given."""
+    return FULL if backend == FSDP else NONE
 
 
 def source_of_sharding(config: Config) -> str:

@@ -13,7 +13,7 @@ from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.params.distributed import DDP, FULL, NONE
-from autotrain_llm.planning.sharding import MEANT, obstacles, requested_sharding, source_of_sharding
+from autotrain_llm.planning.sharding import meant_by, obstacles, requested_sharding, source_of_sharding
 
 if TYPE_CHECKING:
     from autotrain_llm.planning.plan import Plan
@@ -144,7 +144,7 @@ def the_library_must_be_that_of_what_is_divided(config: Config) -> Iterator[Find
     """
     if not (config.given("shard") and config.given("distributed_backend")):
         return
-    implied = MEANT[config.distributed_backend]
+    implied = meant_by(config.distributed_backend)
     if config.shard != implied:
         yield Finding(
             f"--distributed-backend {config.distributed_backend} means --shard {implied}, and --shard is {config.shard}",

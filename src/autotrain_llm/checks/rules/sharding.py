@@ -132,7 +132,7 @@ def answers_are_sampled_from_whole_models(plan: Plan) -> Iterator[Finding]:
 
 
 @rule(
-    "E515",
+    "E522",
     refuses="--shard none --distributed-backend fsdp",
     accepts="--shard none --distributed-backend ddp",
 )

@@ -193,6 +193,8 @@ def test_the_command_of_a_page_draws_its_finding_and_the_other_does_not(
         assert status == (1 if refuses else 0)
         return
     assert status == (2 if any(finding["severity"] == "error" for finding in found) else 0), found
+    severities = {finding["severity"] for finding in found if finding["code"] == code}
+    assert not refuses or every_rule()[code].severity in severities, f"its page says {every_rule()[code].severity}"
     for finding in found:
         if refuses and finding["code"] == code and " llm " in typed(command):
             assert_fixes_are_no_worse(typed(command), document, finding, monkeypatch, capsys)

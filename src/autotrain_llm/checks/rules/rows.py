@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autotrain_llm.config.resolved import Config
+from autotrain_llm.declare.example import SFT, Example
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.params.data import Data
+
+if TYPE_CHECKING:  # reading models and rows takes longer to import than refusing a command does
+    from autotrain_llm.context.run_context import RunContext
+    from autotrain_llm.planning.plan import Plan
+
+OF_A_CHAT = f"{SFT.replace('MODEL', 'chats')}rows.jsonl"
 
 
 @rule("P323", WARNING, refuses="--trainer generic --no-add-eos-token", accepts="--trainer generic --add-eos-token")
@@ -97,3 +106,37 @@ def prompts_and_answers_have_columns_of_their_own(config: Config) -> Iterator[Fi
                 fix="--prompt-text-column <the column that holds the prompts>",
                 parameters=("prompt_text_column", name),
             )
+
+
+@rule(
+    "D245",
+    WARNING,
+    example=Example(
+        OF_A_CHAT,
+        f"{OF_A_CHAT} --chat-template tokenizer",
+        rows='{"prompt": "Hello", "completion": "Hi."}\n',
+        before='cp -r MODEL chats\necho \'{"rows": "chat", "template": "tokenizer"}\' > chats/prompt_format.json',
+    ),
+)
+def rows_are_written_as_the_model_was_trained(
+    config: Config, trainer: Trainer, context: RunContext, plan: Plan
+) -> Iterator[Finding]:
+    """The model was trained on conversations that a chat template wrote, and these rows are plain text.
+
+    Why: without the template a prompt and its answer are joined as they are, with another end token. The model is trained on, or asked for, a form of text that
+    it did not learn, and unlearns the one that it will be asked in. A run saves how its rows were written beside the model, in `prompt_format.json`.
+    Fix: the template that the model was trained with, or rows of messages; `--chat-template none` says that plain text is meant.
+    """
+    if trainer.rows == "documents" or config.chat_template or plan.model.folder is None or context.prepared is None:
+        return
+    from autotrain_llm.data.tokenize.prompt_format import CHAT, TEXT, read_prompt_format
+
+    saved = read_prompt_format(Path(plan.model.folder))
+    if saved is None or saved.rows != CHAT or context.prepared.prompt_format.rows != TEXT:
+        return
+    yield Finding(
+        f"{config.model} was trained on conversations, which a chat template wrote, and these rows are plain text, to which none is applied",
+        guess={"chat_template": saved.template or "tokenizer"},
+        otherwise="--chat-template none if that is meant",
+        parameters=("model", "chat_template"),
+    )

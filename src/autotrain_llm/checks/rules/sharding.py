@@ -52,6 +52,7 @@ def a_model_is_divided_among_gpus_only(config: Config, machine: Machine) -> Iter
 
 @rule(
     "E516",
+    WARNING,
     example=Example(
         f"{SFT}rows.jsonl --shard full",
         f"{TWO_PROCESSES}{SFT}rows.jsonl --shard full{OWN_FOLDER}",
@@ -70,7 +71,6 @@ def one_process_divides_nothing(config: Config, machine: Machine) -> Iterator[Fi
             f"{_given(config)} has no effect with one process, which holds the whole model",
             changes=_copies(config),
             parameters=(source_of_sharding(config),),
-            severity=WARNING,
         )
 
 

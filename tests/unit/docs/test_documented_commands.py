@@ -123,8 +123,19 @@ def conversations(values: dict[str, str], count: int) -> list[dict[str, object]]
 
 
 def pairs(values: dict[str, str], count: int) -> list[dict[str, object]]:
+    """Pairs with a prompt; where only the answers are named, they are conversations that begin with the same turn."""
     prompt = values.get("--prompt-text-column", "prompt")
     chosen, rejected = values.get("--text-column", "chosen"), values.get("--rejected-text-column", "rejected")
+    if "--rejected-text-column" in values and "--prompt-text-column" not in values:
+
+        def turns(number: int, answer: str) -> list[dict[str, str]]:
+            question = {"role": "user", "content": f"Which colour is number {number}?"}
+            return [question, {"role": "assistant", "content": answer}]
+
+        return [
+            {chosen: turns(n, f"It is {COLOURS[n % 8]}."), rejected: turns(n, f"It is no number {n}.")}
+            for n in range(count)
+        ]
     return [
         {prompt: f"Which colour is number {n}?", chosen: f"It is {COLOURS[n % 8]}.", rejected: f"It is no number {n}."}
         for n in range(count)

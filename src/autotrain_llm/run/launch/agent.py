@@ -61,6 +61,8 @@ def launch(order: Order, cluster: Cluster, watch: ProgressCallback | None, secre
     agent = _Agent(order.plan.launch, cluster, folder.path)
     variables = {
         PROGRAM: invocation(),
+        # The agents' own store outlives a restart, and in it are the addresses of the processes before it: each attempt has one of its own.
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(_threads(order.plan.launch)),
     }
     stopping = _Stopping(folder.path)

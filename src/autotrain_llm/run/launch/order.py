@@ -109,7 +109,12 @@ class Events:
                 self._text += read
         *lines, self._text = self._text.split(b"\n")
         for line in lines:
-            name, *arguments = json.loads(line)
+            try:
+                name, *arguments = json.loads(line)
+            except (
+                ValueError
+            ):  # a process that was killed in the middle of a line, and the first line of the next attempt
+                continue
             if name in PASSED_ON:
                 getattr(self._watch, name)(*arguments)
 

@@ -37,6 +37,7 @@ from autotrain_llm.run.session.execute import execute
 from autotrain_llm.run.session.run_report import RunReport
 
 DONE, FAILED, REFUSED = 0, 1, 2
+STORES: list[torch.distributed.TCPStore] = []
 AGREE = timedelta(minutes=30)  # the first process may read a large checkpoint before it says which it takes
 
 
@@ -108,15 +109,19 @@ def _agreed(plan: Plan, cluster: Cluster) -> Plan:
 
 
 def _from_first_process(cluster: Cluster, own: dict[str, Any]) -> dict[str, Any]:
-    """What the first process says, in all of them, over the store in which the agents met."""
+    """What the first process says, in all of them, over the store in which the processes are going to meet."""
     import json
 
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    if cluster.world_size == 1 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+    if cluster.world_size == 1:
         return own
-    store = torch.distributed.TCPStore(address, port, is_master=False, timeout=AGREE)
-    key = f"autotrain/{cluster.restarts}"
-    if cluster.rank == 0:
+    is_first = cluster.rank == 0
+    store = torch.distributed.TCPStore(
+        address, port, is_master=is_first, timeout=AGREE, wait_for_workers=False, multi_tenant=True
+    )
+    STORES.append(store)  # torch's process group uses the same server
+    key = "autotrain"
+    if is_first:
         store.set(key, json.dumps(own))
         return own
     first: dict[str, Any] = parse_json(store.get(key).decode())

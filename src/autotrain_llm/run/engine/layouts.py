@@ -75,6 +75,10 @@ class Flat:
 
     name = "flat"
 
+    # Those of a layout that builds on this one and is not divided, as that of classifiers.
+    divides: int = 1
+    context_parallel: ContextParallel | None = None
+
     def __init__(self, model: nn.Module, attention: str | None = None, divides: int = 1) -> None:
         prepare_model(model, attention)
         self.divides = divides

@@ -125,6 +125,11 @@ class Config(
         """Whether the run uses distillation."""
         return bool(self.applies("use_distillation") and self.use_distillation)
 
+    @property
+    def streams(self) -> bool:
+        """Whether rows are read while they are trained on."""
+        return bool(self.applies("streaming") and self.streaming)
+
     def value_of(self, name: str) -> Any:
         """The value of a parameter whose name is only known at run time; otherwise read the attribute."""
         return self._values[name]

@@ -168,8 +168,8 @@ class DataContext:
             for field, name in COLUMNS.items()
             if config.applies(name) and not named_in_file and (by_default or config.given(name))
         }
-        only_checked = not config.streaming and (bool(config.dry_run) or config.preview_data is not None)
-        first_rows = (config.check_rows or STREAM_ROWS) if config.streaming else None
+        only_checked = not config.streams and (bool(config.dry_run) or config.preview_data is not None)
+        first_rows = (config.check_rows or STREAM_ROWS) if config.streams else None
         return DataRequest(
             path=config.rows_from or "",
             rows=config.trainer_spec.rows,
@@ -178,7 +178,7 @@ class DataContext:
             eval_path=config.eval_dataset_path,
             named=tuple(field for field, name in columns.items() if config.given(name)),
             max_samples=min((most for most in (config.max_samples, first_rows) if most is not None), default=None),
-            streaming=bool(config.streaming),
+            streaming=config.streams,
             most_rows=config.check_rows if only_checked else None,
             seed=config.seed,
             cache_dir=config.cache_dir,

@@ -212,7 +212,7 @@ def _data(config: Config, context: RunContext) -> DataPlan:
         not_checked=_not_checked(config, context),
         sources=plan_sources(prepared.mixture) if prepared.mixture else None,
         turns=dataset.turns,
-        streaming=StreamPlan(config.stream_buffer, len(dataset.train)) if config.streaming else None,
+        streaming=StreamPlan(config.stream_buffer, len(dataset.train)) if config.streams else None,
         held_out=dataset.held_out,
     )
 
@@ -231,7 +231,7 @@ def _not_checked(config: Config, context: RunContext) -> tuple[str, ...]:
         if context.data.is_partial
         else []
     )
-    if config.streaming and context.dataset is not None:
+    if config.streams and context.dataset is not None:
         unread.append(f"rows after the first {len(context.dataset.train)}: they are checked when they are read")
     return (*unread, *context.row_checks.not_checked)
 
@@ -309,7 +309,7 @@ def _schedule(config: Config, context: RunContext, rows: int) -> SchedulePlan:
         assert config.epochs is not None  # refused where there are no --max-steps either
         steps = max(1, math.ceil(steps_of_epoch * config.epochs))
     by_epoch = "epoch"
-    if config.streaming:  # the whole run is one epoch
+    if config.streams:  # the whole run is one epoch
         steps_of_epoch, by_epoch = steps, "steps"
     has_rows = bool(context.prepared and context.prepared.valid is not None and len(context.prepared.valid))
     evaluate = asked_evaluation(config) or (by_epoch if has_rows else "no")

@@ -83,6 +83,12 @@ TWINS = {
         PLAIN,
         machine((NEW_GPU,), environment=GROUP),
     ),
+    "a batch divided for one process": (
+        "E531",
+        "--context-parallel 2",
+        WITH_GPU,
+        machine((NEW_GPU,), environment=GROUP),
+    ),
     "a model divided for one process": (
         "E516",
         "--shard full",

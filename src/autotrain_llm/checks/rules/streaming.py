@@ -74,9 +74,11 @@ def evaluation_rows_of_a_stream_have_a_place_of_their_own(config: Config) -> Ite
     Why: rows are held out of all rows, with equal rows on one side; of a stream only the first are known.
     Fix: a file of evaluation rows, or the name of a split.
     """
+    if not (config.streaming and config.valid_split):
+        return
     from autotrain_llm.data.load.split import rows_to_hold_out
 
-    if config.streaming and config.valid_split and rows_to_hold_out(config.valid_split, 1) is not None:
+    if rows_to_hold_out(config.valid_split, 1) is not None:
         yield Finding(
             f"--valid-split {config.valid_split} holds rows out of all rows, and --streaming knows only the first",
             fix="--eval-dataset-path FILE, or --valid-split with the name of a split",

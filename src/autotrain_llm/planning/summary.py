@@ -234,7 +234,7 @@ def _trained_on(plan: Plan) -> str:
 
 def _how(plan: Plan) -> list[Row]:
     arguments, schedule = plan.arguments, plan.schedule
-    batch = f"{arguments.per_device_train_batch_size} {'answers' if plan.rollouts else 'rows'}"
+    batch = plural(arguments.per_device_train_batch_size, "answer" if plan.rollouts else "row")
     if arguments.gradient_accumulation_steps > 1:
         batch += f" x {arguments.gradient_accumulation_steps} accumulated"
     if schedule.batches_at_once > 1:

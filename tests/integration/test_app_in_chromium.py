@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -133,6 +134,43 @@ def test_a_run_is_composed_from_nothing_started_followed_and_its_report_shown(fi
     assert (
         page.evaluate("document.querySelector('iframe').contentDocument") is None
     )  # of another origin, without scripts
+
+
+def test_what_is_entered_is_kept_while_the_tab_is_open(visit):
+    page = visit().goto("/compose")
+    page.select_option("#f-trainer", "dpo")
+    page.wait_for_selector("#f-rejected_text_column")
+    page.fill("#f-lr", "3e-7")
+    expect(page, "#command").to_contain_text("--lr 3e-7")
+    page.click("a[href='/runs']")
+    page.wait_for_url("**/runs")
+    page.go_back()
+    expect(page, "#f-lr").to_have_value("3e-7")
+    expect(page, "#f-trainer").to_have_value("dpo")
+    page.click("#empty")
+    expect(page, "#f-lr").to_have_value("")
+
+
+def test_a_page_says_that_the_app_has_ended_and_that_another_was_started(browser, tmp_path):
+    words = [sys.executable, "-m", "autotrain_llm", "app", "--no-browser"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path) as first:
+        assert first.stdout is not None
+        address = first.stdout.readline().split()[-1]
+        page = Visit(browser, address).goto("/compose")
+        expect(page, "#state").not_to_have_text("Checking …")
+        first.kill()
+        first.wait()
+    page.fill("#f-lr", "1e-4")
+    expect(page, "#state").to_contain_text("does not answer")
+    port = re.search(r":(\d+)/", address)[1]
+    with subprocess.Popen(
+        [*words, "--port", port], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path
+    ) as second:
+        assert second.stdout is not None
+        second.stdout.readline()
+        page.fill("#f-lr", "2e-4")
+        expect(page, "#state").to_contain_text("was started again")
+        second.kill()
 
 
 def test_a_model_is_tried_beside_another(finished, visit):

@@ -119,12 +119,17 @@ def _powers(low: float, high: float) -> list[float]:
 def _labels(values: Sequence[float]) -> list[str]:
     """Labels that differ: with as many digits as that takes."""
     for digits in range(2, 9):
-        labels = [f"{value:.{digits}g}" for value in values]
+        labels = [_label(float(f"{value:.{digits}g}")) for value in values]
         if len(set(labels)) == len(labels):
             break
     return labels
 
 
+def _label(value: float) -> str:
+    is_usual = value == 0 or 1e-4 <= abs(value) < 1e6
+    return f"{value:,.10g}" if is_usual else f"{value:g}"
+
+
 def short(value: float) -> str:
     """A value beside a curve."""
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    return f"{value:,.0f}" if 10_000 <= abs(value) < 1e12 else f"{value:.4g}"

@@ -24,7 +24,8 @@ from autotrain_llm.context.output_dir import LOCK_FILE, RUN_FILE, earlier_run
 from autotrain_llm.declare.document import mapping, parse_json
 
 KEPT = Path("runs", ".app")
-REFUSED_STATUS = 2
+# What has become of a command that has written no run: it was refused, or stopped before it began to train.
+OF_STATUS = {2: "refused", **{128 + number: "interrupted" for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}}
 MOST_OUTPUT = 16 * 1024  # bytes of the end of what a process wrote that are shown
 
 
@@ -85,7 +86,7 @@ class Launcher:
         own, record = self._own.get(folder), self._record(folder)
         run = earlier_run(folder)
         if own is not None and own.poll() is not None and not run:
-            return "refused" if own.returncode == REFUSED_STATUS else "failed"
+            return OF_STATUS.get(own.returncode, "failed")
         if self.process_of(folder) is not None:
             if not run or _written(folder / RUN_FILE) < float(record.get("started") or 0):
                 return STARTING  # what is there is of the run before

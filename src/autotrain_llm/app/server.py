@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -49,13 +49,14 @@ REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; s
 
 
 class AppServer:
-    """The app: its folders, its processes and its pages."""
+    """The app: its folders, its processes and its pages. Nothing is followed any more when `is_ending`."""
 
     def __init__(self, folders: Folders, launcher: Launcher | None = None) -> None:
         self.folders = folders
         self.launcher = launcher or Launcher(folders)
         self.checks = Checks(folders.home)
         self.answering: Worker | None = None
+        self.is_ending: Callable[[], bool] = lambda: False
         self.pages = _environment()
 
     def application(self) -> Starlette:
@@ -307,7 +308,7 @@ class AppServer:
 
     async def _follow(self, folder: Path, shown: str, request: Request) -> AsyncIterator[str]:
         seen: Any = None
-        while not await request.is_disconnected():
+        while not (self.is_ending() or await request.is_disconnected()):
             stamp = await asyncio.to_thread(self._stamp, folder)
             if stamp != seen:
                 seen = stamp

@@ -134,7 +134,8 @@ def _serve(folders: Folders, options: Options, screen: Screen) -> int:
     port = listening.getsockname()[1]
     token = secrets.token_urlsafe(32)
     is_loopback = options.host in LOOPBACK
-    application = guarded(AppServer(folders), token, port, () if is_loopback else (options.host, socket.gethostname()))
+    pages = AppServer(folders)
+    application = guarded(pages, token, port, () if is_loopback else (options.host, socket.gethostname()))
     host = options.host if options.host not in ("0.0.0.0", "::") else socket.gethostname()
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/?token={token}"
     page = Path(f"~/.cache/autotrain-llm/app-{port}.html").expanduser()
@@ -157,7 +158,9 @@ def _serve(folders: Folders, options: Options, screen: Screen) -> int:
             timeout_graceful_shutdown=1,
             server_header=False,
         )
-        uvicorn.Server(config).run(sockets=[listening])
+        server = uvicorn.Server(config)
+        pages.is_ending = lambda: server.should_exit
+        server.run(sockets=[listening])
     page.unlink(missing_ok=True)
     screen.write(STOPPED)
     return DONE

@@ -46,6 +46,8 @@ class Rule(Record):
     that they are not reported as missing; with `suggests`, other rules check the values that it suggests in place of the given ones;
     `value_alone` rules do not depend on other parameters; `inference` rules are also checked with `--inference`; `roles` are the uses of a
     model that a rule of models/checks applies to (none: every use); a finding is left out if a code in `follows_from` is reported too.
+
+    `varies`: each of its findings says for itself whether it is an error, which the severity does not; otherwise only that it is a warning.
     """
 
     code: str
@@ -63,6 +65,7 @@ class Rule(Record):
     inference: bool = False
     roles: tuple[str, ...] = ()
     follows_from: tuple[str, ...] = ()
+    varies: bool = False
 
     @property
     def name(self) -> str:
@@ -86,7 +89,7 @@ class Rule(Record):
         return frozenset("config" if group else name for name, group in self.arguments.items())
 
     def check(self, inputs: Mapping[str, Any]) -> Iterator[Finding]:
-        """Run it on the inputs that it needs. Its findings get its code and, unless they are warnings, its severity."""
+        """Run it on the inputs that it needs. Its findings get its code and, unless they are warnings or it `varies`, its severity."""
         assert self.function is not None, f"{self.code} is reported by a parser or loader and has no function to check"
         yield from self.apply(
             **{name: inputs["config"][group] if group else inputs[name] for name, group in self.arguments.items()}
@@ -96,7 +99,7 @@ class Rule(Record):
         """Call its function with these arguments and yield its findings."""
         assert self.function is not None
         for finding in self.function(**inputs):
-            severity = finding.severity if finding.severity != ERROR else self.severity
+            severity = finding.severity if self.varies or finding.severity != ERROR else self.severity
             yield finding.replace(code=finding.code or self.code, severity=severity)
 
     def finding(

@@ -21,7 +21,7 @@ class Launching:
         "Where the command is carried out: on this machine, or as a job; with --dry-run the job's file is printed, else it is submitted.",
         choices=(LOCAL, SLURM, SKY, KUBERNETES),
         command=True,
-        aliases="launcher scheduler",
+        aliases="launcher",
         choice_aliases={
             LOCAL: "torchrun accelerate none",
             SLURM: "sbatch srun",

@@ -18,7 +18,7 @@ from autotrain_llm.context.file_lock import owner_of_lock
 from autotrain_llm.context.output_dir import find_output, is_complete, missing_from
 from autotrain_llm.declare import digests
 from autotrain_llm.version import VERSION
-from support.paths import find_test
+from support.paths import TESTS, find_test
 from support.resumable import FILES, write_checkpoint, write_run
 
 
@@ -365,10 +365,9 @@ def test_an_account_has_a_name_that_the_hub_takes(tmp_path):
     assert "--username me@mail.org" in draws("E412", **place, username="me@mail.org")[0]
 
 
-def test_every_rule_on_the_folder_is_tried_here_with_resuming_or_with_the_sweeps():
-    text = "".join(
-        find_test(name).read_text("utf-8") for name in ("test_output.py", "test_resume.py", "test_sweep_runs.py")
-    )
+def test_every_rule_on_the_folder_is_tried_here_with_resuming_with_the_sweeps_or_with_streams():
+    files = [find_test(name) for name in ("test_output.py", "test_resume.py", "test_sweep_runs.py")]
+    text = "".join(path.read_text("utf-8") for path in (*files, TESTS / "integration/test_streaming.py"))
     assert all(f'"{rule.code}"' in text for rule in RULES.values() if "output" in rule.needs)
 
 

@@ -12,19 +12,22 @@ function tell(text) {
   tell.timer = setTimeout(() => told.classList.remove("shown"), 5000);
 }
 
+const GONE = "The app does not answer. Runs that were started go on.";
+const ANOTHER = "The app was started again: open the address that it has printed.";
+
 async function post(address, body, signal) {
   const response = await fetch(address, { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" }, signal });
-  const answer = await response.json().catch(() => ({ problem: "The app does not answer: was it ended?" }));
+  const answer = response.status === 401 ? { problem: ANOTHER } : await response.json().catch(() => ({ problem: GONE }));
   return { ...answer, status: response.status };
 }
 
-// Reaches the server or says that it can't; null where the request was given up for a later one.
+// The answer of the server, or word that there is none; null where the request was given up for a later one.
 async function asked(address, body, signal) {
   try {
     return await post(address, body, signal);
   } catch (problem) {
-    if (problem.name !== "AbortError") tell("The app does not answer: was it ended?");
-    return null;
+    if (problem.name === "AbortError") return null;
+    return { problem: GONE };
   }
 }
 
@@ -43,9 +46,13 @@ document.addEventListener("click", async (event) => {
   if (acting && (!acting.dataset.ask || confirm(acting.dataset.ask))) {
     acting.disabled = true;
     const answer = await asked(acting.dataset.post + "?folder=" + encodeURIComponent(one("[data-run]").dataset.run), {});
-    if (answer && answer.problem) { tell(answer.problem); acting.disabled = false; }
-    else if (answer && answer.location) location.assign(answer.location);
-    else if (answer) tell("It saves a checkpoint, and stops.");
+    if (answer.problem) {
+      tell(answer.problem);
+      acting.disabled = false;
+      if (answer.status === 409) setTimeout(() => location.reload(), 2500);  // the run is not in the state that this page shows
+    }
+    else if (answer.location) location.assign(answer.location);
+    else tell("It saves a checkpoint if it has begun to train, and stops.");
   }
 });
 
@@ -54,9 +61,30 @@ document.addEventListener("click", async (event) => {
 function compose() {
   const form = one("#form"), fields = one("#fields"), start = one("#start"), state = one("#state");
   const id = crypto.getRandomValues(new Uint32Array(2)).join("-");
+  const draft = "compose" + location.search;  // what is entered is kept while the tab is open, without secrets
   let abandon = null, waiting = 0, turn = 0;
 
   const values = () => Object.fromEntries([...new FormData(form)].filter(([name, value]) => typeof value === "string" && value.trim() !== ""));
+
+  function keep() {
+    const secret = new Set(all("input[type=password]", form).map((input) => input.name));
+    sessionStorage.setItem(draft, JSON.stringify(Object.entries(values()).filter(([name]) => !secret.has(name))));
+  }
+
+  async function restore() {
+    const kept = JSON.parse(sessionStorage.getItem(draft) || "null");
+    if (!kept || JSON.stringify(kept) === JSON.stringify(Object.entries(values()))) return check();
+    const sent = Object.fromEntries(kept), answer = await asked("/compose/fields", { values: sent, changes: {} });
+    if (answer.problem) return fail(answer.problem);
+    fields.innerHTML = answer.html;
+    one("#f-trainer").value = sent.trainer;
+    await check();
+  }
+
+  function fail(problem) {
+    state.className = "state bad";
+    state.textContent = problem;
+  }
 
   function show(answer, isWhole) {
     for (const place of all("[data-found]", form)) {
@@ -66,7 +94,7 @@ function compose() {
       if (isWhole && found) place.dataset.whole = "1"; else delete place.dataset.whole;
       const control = one("#f-" + place.dataset.found);
       if (control) found && found.error ? control.setAttribute("aria-invalid", "true") : control.removeAttribute("aria-invalid");
-      if (found && found.error) place.closest("details")?.setAttribute("open", "");
+      if (found) place.closest("details")?.setAttribute("open", "");
     }
     for (const field of all(".field", form)) field.classList.toggle("missing", answer.missing.includes(field.dataset.name));
     for (const [name, words] of Object.entries(answer.usual)) {
@@ -91,17 +119,18 @@ function compose() {
     abandon?.abort();
     abandon = new AbortController();
     const { signal } = abandon, mine = ++turn, sent = values();
+    keep();
     start.disabled = true;
     state.className = "state";
     state.textContent = "Checking …";
     const quick = await asked("/compose/flags", { values: sent }, signal);
     if (!quick || mine !== turn) return;
-    if (quick.problem) return tell(quick.problem);
+    if (quick.problem) return fail(quick.problem);
     show(quick, false);
-    if (quick.errors) { state.className = "state bad"; state.textContent = "Checking files …"; }
+    if (quick.errors) state.textContent = "Checking files …";
     const whole = await asked("/compose/files", { values: sent, form: id }, signal);
     if (!whole || mine !== turn || whole.superseded) return;
-    if (whole.problem) return tell(whole.problem);
+    if (whole.problem) return fail(whole.problem);
     show(whole, true);
     one("#data").innerHTML = whole.data;
     one("#plan").innerHTML = whole.plan;
@@ -119,7 +148,7 @@ function compose() {
     const secrets = all("input[type=password]", form).map((input) => [input.name, input.value]);
     const sent = values();
     const answer = await asked("/compose/fields", { values: sent, changes });
-    if (!answer || answer.problem) return answer && tell(answer.problem);
+    if (answer.problem) return fail(answer.problem);
     const open = one("#more").open, focused = document.activeElement?.id, now = values();
     fields.innerHTML = answer.html;
     for (const [name, value] of Object.entries(now)) {  // what was typed in the meantime
@@ -184,10 +213,15 @@ function compose() {
     start.disabled = true;
     state.textContent = "Starting …";
     const answer = await asked("/compose/start", { values: values() });
-    if (answer && answer.location) location.assign(answer.location);
-    else { start.disabled = false; if (answer && answer.problem) tell(answer.problem); }
+    if (answer.location) return location.assign(answer.location);
+    start.disabled = false;
+    fail(answer.problem);
   });
-  addEventListener("pageshow", () => soon(0));
+  one("#empty").addEventListener("click", () => {
+    sessionStorage.removeItem(draft);
+    location.assign("/compose");
+  });
+  addEventListener("pageshow", restore);
 }
 
 // ---- runs
@@ -245,7 +279,7 @@ function runs() {
   filter.addEventListener("input", refine);
   body.addEventListener("change", chosen);
   setInterval(renew, 3000);
-  refine(); chosen();
+  addEventListener("pageshow", () => { refine(); chosen(); });  // a page that is gone back to has its boxes ticked
 }
 
 // ---- a run that is going on
@@ -258,6 +292,12 @@ function follow(folder) {
     all("details", live).forEach((part, index) => (part.open = open[index] || false));
     const output = one(".output", live);
     if (output) output.scrollTop = output.scrollHeight;
+  };
+  const lost = one("#lost");
+  events.onopen = () => { lost.hidden = true; };
+  events.onerror = () => {
+    lost.textContent = (events.readyState === EventSource.CLOSED ? ANOTHER : GONE) + " This page shows how the run was then.";
+    lost.hidden = false;
   };
   events.addEventListener("ended", () => { events.close(); location.reload(); });
 }
@@ -272,11 +312,12 @@ function trying() {
     event.preventDefault();
     const load = one("#load"), loading = one("#loading");
     load.disabled = true;
+    talk.inert = true;  // it is with the models before
     loading.textContent = "Loading …";
+    one("#open-findings").innerHTML = "";
     const answer = await asked("/try/open", Object.fromEntries(new FormData(open)));
-    load.disabled = false;
+    load.disabled = talk.inert = false;
     loading.textContent = "";
-    if (!answer) return;
     if (answer.problem) return tell(answer.problem);
     one("#open-findings").innerHTML = answer.findings;
     talk.hidden = !answer.opened;
@@ -304,13 +345,19 @@ function trying() {
       sides.append(answer);
       return { answer, words };
     });
-    log.append(made("asked", text), sides);
+    const question = made("asked", text);
+    log.append(question, sides);
     sides.scrollIntoView({ block: "nearest" });
     one("#send").disabled = true;
     halt.disabled = false;
     try {
       const response = await fetch("/try/say", { method: "POST", body: JSON.stringify({ text }), headers: { "content-type": "application/json" } });
-      if (!response.ok) throw new Error((await response.json()).problem);
+      if (!response.ok) {
+        question.remove();
+        sides.remove();
+        message.value = text;
+        throw new Error(response.status === 401 ? ANOTHER : (await response.json()).problem);
+      }
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       for (let rest = "", part = await reader.read(); !part.done; part = await reader.read()) {
         const lines = (rest + part.value).split("\n");

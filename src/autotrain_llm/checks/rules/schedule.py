@@ -19,22 +19,31 @@ if TYPE_CHECKING:  # reading rows takes longer to import than refusing a command
     from autotrain_llm.context.run_context import RunContext
 
 
+HIGHEST_OF_NEW_MODELS, USUAL_OF_NEW_MODELS = (
+    0.3,
+    1e-3,
+)  # with optimizers that divide gradients by their size: not with sgd
+
+
 @rule("P310", WARNING, refuses="--trainer dpo --lr 2e-4", accepts="--trainer dpo --lr 5e-7")
 def a_learning_rate_should_suit_trainer_and_method(config: Config, trainer: Trainer) -> Iterator[Finding]:
     """The learning rate is far outside the range that works for this trainer, with full fine-tuning or with LoRA.
 
     Why: too high a rate destroys a pre-trained model within a few steps; too low a rate changes almost nothing and still looks like
-    training. A new model (`scratch:`) needs a high rate; its rate is not checked.
+    training. A new model (`scratch:`) needs a high rate: it is only reported if no model would learn with it.
     Fix: use the typical value that the finding shows.
     """
     lr = config.lr
-    if lr is None or lr <= 0 or str(config.model or "").startswith("scratch:"):
+    if lr is None or lr <= 0:
         return
     low, high, usual, method = learning_rates(trainer, bool(config.peft))
-    if low <= lr <= high:
+    what = f"{trainer.name} with {method}"
+    if str(config.model or "").startswith("scratch:"):
+        low, high, usual, what = 0.0, HIGHEST_OF_NEW_MODELS, USUAL_OF_NEW_MODELS, "a new model"
+    if low <= lr <= high or (what == "a new model" and config.optimizer == "sgd"):
         return
     yield Finding(
-        f"--lr {plain(lr)} is far too {'high' if lr > high else 'low'} for {trainer.name} with {method}; {plain(usual)} is typical",
+        f"--lr {plain(lr)} is far too {'high' if lr > high else 'low'} for {what}; {plain(usual)} is typical",
         changes={"lr": plain(usual)},
         parameters=("lr",),
     )

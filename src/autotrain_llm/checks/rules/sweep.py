@@ -328,6 +328,7 @@ def a_grid_should_be_tried_as_a_whole(config: Config) -> Iterator[Finding]:
 @rule(
     "P615",
     WARNING,
+    varies=True,
     example=of_flags(
         _searches('{"mixed_precision": ["fp16", "fp32"]}'), _searches('{"mixed_precision": ["bf16", "fp32"]}')
     ),

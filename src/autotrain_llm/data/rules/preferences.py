@@ -8,7 +8,7 @@ from autotrain_llm.data.observations import DATA_PARAMETER
 from autotrain_llm.data.request import COLUMN_FLAGS
 from autotrain_llm.data.wording import raise_limit, shown
 from autotrain_llm.declare.example import DPO, PAIR, PAIRS, REWARD, SFT, Example, of_flags, of_rows
-from autotrain_llm.declare.finding import ERROR, WARNING, Finding
+from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
 
@@ -25,7 +25,10 @@ ALIKE = PAIR.replace("Hello", "What a fine morning it is today, my friend").repl
 
 
 @rule(
-    "D103", WARNING, example=of_rows('{"prompt": "Hi", "chosen": "Hello", "rejected": "Hello"}\n' + PAIRS, PAIRS, DPO)
+    "D103",
+    WARNING,
+    varies=True,
+    example=of_rows('{"prompt": "Hi", "chosen": "Hello", "rejected": "Hello"}\n' + PAIRS, PAIRS, DPO),
 )
 def chosen_and_rejected_are_the_same(case: str = "", flags: str = "", file: str = "") -> Iterator[Finding]:
     """The chosen and the rejected answer of a row are the same, apart from spaces around them or at the ends of lines. The row is left out.
@@ -36,13 +39,13 @@ def chosen_and_rejected_are_the_same(case: str = "", flags: str = "", file: str 
     match case:
         case "one column":
             message = f"{flags}: chosen and rejected are the same column of {file}"
-            yield Finding(message, "name the rejected answers", ("rejected_text_column",), ERROR, file=file)
+            yield Finding(message, "name the rejected answers", ("rejected_text_column",), file=file)
         case "apart from spaces":
             what = "chosen and rejected are the same text apart from spaces around them or at the ends of lines"
-            yield Finding(f"{what}; the row was left out", REBUILD, DATA)
+            yield Finding(f"{what}; the row was left out", REBUILD, DATA, WARNING)
         case _:
             what = "chosen and rejected are the same text; the row was left out"
-            yield Finding(what, REBUILD, DATA)
+            yield Finding(what, REBUILD, DATA, WARNING)
 
 
 JUDGED = """{"prompt": "Hi", "response_a": "Hello", "response_b": "No", "winner": "a"}

@@ -39,7 +39,7 @@ def written(examples: list[Example], valid: Any, labels: tuple[str, ...] | None,
     outputs = iter(scores)
     loop: Any = SimpleNamespace(
         model=torch.nn.Linear(1, 1),
-        accelerator=SimpleNamespace(autocast=nullcontext),
+        autocast=nullcontext,
         get_eval_dataloader=lambda: OfEvaluation([{}, {}]),
         layout=SimpleNamespace(forward=lambda *inputs: FlatOutput(scores=next(outputs))),
         objective=SimpleNamespace(compute=SCORES),

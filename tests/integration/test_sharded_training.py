@@ -165,7 +165,7 @@ def test_a_checkpoint_of_one_process_goes_on_in_parts(tmp_path: Path, models: di
 
 def test_the_best_checkpoint_in_parts_is_the_finished_model(tmp_path: Path, models: dict[str, Path]) -> None:
     evaluating = ["--valid-split", "8", "--eval-strategy", "steps", "--eval-steps", "1", "--load-best-model-at-end"]
-    evaluating += ["--max-steps", "3", "--lr", "0.5"]  # the first step is the best
+    evaluating += ["--max-steps", "3", "--lr", "5"]  # the first step, whose rate is 0, is the best
     one = run(tmp_path, "one", 1, words_of(tmp_path, "sft", models["untied"], 6, *evaluating))
     two = run(tmp_path, "two", 2, words_of(tmp_path, "sft", models["untied"], 3, "--shard", "full", *evaluating))
     outcome = json.loads((two / "run.json").read_text())["outcome"]

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.context.resumed_run import resumed_run
+from autotrain_llm.context.resumed_run import ResumedRun, resumed_run
 
 if TYPE_CHECKING:
     from autotrain_llm.context.run_context import RunContext
-
-STEP = ("batch_size", "accumulated", "processes")  # what the rows of a step are the product of
 
 
 def asked_evaluation(config: Config) -> str | None:
@@ -47,8 +45,21 @@ def _rows_of_resumed_step(config: Config, context: RunContext) -> int | None:
         run.planned("parameters", name, "value") == config.value_of(name)
         for name in ("batch_size", "gradient_accumulation")
     )
-    sizes = [run.planned("schedule", key) for key in STEP]
-    return math.prod(sizes) if same and all(isinstance(size, int) for size in sizes) else None
+    return rows_of_step_before(run) if same else None
+
+
+def sizes_of_step_before(run: ResumedRun) -> tuple[Any, Any, Any]:
+    """The batch size, the accumulated batches, and the batches that were computed at once in the run that is resumed; None for what its record doesn't
+    say."""
+    batch, accumulated, processes = (run.planned("schedule", key) for key in ("batch_size", "accumulated", "processes"))
+    divided = run.planned("schedule", "context_parallel") or 1
+    return batch, accumulated, processes // divided if isinstance(processes, int) else None
+
+
+def rows_of_step_before(run: ResumedRun) -> int | None:
+    """The rows of an optimizer step of the run that is resumed: the product of these sizes; None if its record does not say."""
+    sizes = sizes_of_step_before(run)
+    return math.prod(sizes) if all(isinstance(size, int) for size in sizes) else None
 
 
 def fitting_batch_size(rows: int, processes: int, most: int) -> int | None:

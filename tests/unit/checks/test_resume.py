@@ -198,6 +198,19 @@ def test_another_number_of_processes_accumulates_as_many_batches_as_the_rows_of_
     assert finding.changes == {} and "of 8" in str(finding.fix)
 
 
+def test_processes_that_divide_a_batch_take_the_steps_of_one(command, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    start(command, context_parallel=2)
+    divided = checked({**command, "resume": True, "context_parallel": 2})
+    monkeypatch.delenv("WORLD_SIZE")
+    monkeypatch.delenv("RANK")
+    alone = checked({**command, "resume": True, "context_parallel": 1})
+    for result in (divided, alone):
+        assert result.findings == () and result.plan is not None
+        assert (result.plan.schedule.accumulated, result.plan.schedule.rows_of_step) == (1, 4)
+
+
 def test_a_global_batch_is_what_any_number_of_processes_that_can_share_it_keeps(command, monkeypatch):
     start(command, global_batch=8)
     for processes, accumulated in ((1, 2), (2, 1)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ from autotrain_llm.declare.example import CHECKPOINT, of_flags
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import FIXED, SAME_ROWS, TAKES_EFFECT, flag_of
 from autotrain_llm.declare.rule import rule
-from autotrain_llm.planning.schedule import STEP, fitting_batch_size
+from autotrain_llm.planning.schedule import fitting_batch_size, rows_of_step_before, sizes_of_step_before
 from autotrain_llm.version import VERSION
 
 if TYPE_CHECKING:
@@ -354,7 +353,7 @@ def a_resumed_run_must_have_steps_of_the_same_size(config: Config, output: Outpu
         return
     yield Finding(
         f"an optimizer step has {now} {unit} ({_product(schedule.batch_size, schedule.accumulated, at_once)}), and in the run in {run.folder} "
-        f"it had {before} ({_product(*_sizes_before(run))}): rows would be skipped or trained on twice",
+        f"it had {before} ({_product(*sizes_of_step_before(run))}): rows would be skipped or trained on twice",
         changes=_same_step(config, run, before, at_once),
         fix=f"a --batch-size, times --gradient-accumulation, times the processes, of {before}",
         parameters=("batch_size", "gradient_accumulation", _flag(output)),
@@ -366,15 +365,7 @@ def _step_before(run: ResumedRun, plan: Plan) -> int | None:
     if plan.rollouts:
         answers = run.planned("rollouts", "answers_of_step")
         return answers if isinstance(answers, int) else None
-    sizes = _sizes_before(run)
-    return math.prod(sizes) if all(isinstance(size, int) for size in sizes) else None
-
-
-def _sizes_before(run: ResumedRun) -> tuple[Any, Any, Any]:
-    """The batch size, the accumulated batches, and the batches that were computed at once in the run that is resumed."""
-    batch, accumulated, processes = (run.planned("schedule", key) for key in STEP)
-    divided = run.planned("schedule", "context_parallel") or 1
-    return batch, accumulated, processes // divided if isinstance(processes, int) else None
+    return rows_of_step_before(run)
 
 
 def _product(batch: int, accumulated: int, at_once: int) -> str:
@@ -387,7 +378,7 @@ def _product(batch: int, accumulated: int, at_once: int) -> str:
 def _same_step(config: Config, run: ResumedRun, before: int, at_once: int) -> dict[str, Any]:
     """The smallest change with which a step has as many rows as before; none if the number of processes rules it out."""
     batch, accumulated = (run.planned("parameters", name, "value") for name in ("batch_size", "gradient_accumulation"))
-    if _sizes_before(run)[-1] == at_once and isinstance(batch, int) and isinstance(accumulated, int):
+    if sizes_of_step_before(run)[-1] == at_once and isinstance(batch, int) and isinstance(accumulated, int):
         values = {"batch_size": batch, "gradient_accumulation": accumulated}
         return {name: value for name, value in values.items() if config.value_of(name) != value}
     size = fitting_batch_size(before, at_once, config.batch_size)

@@ -72,7 +72,8 @@ function compose() {
   }
 
   async function restore() {
-    const kept = JSON.parse(sessionStorage.getItem(draft) || "null");
+    const isLink = location.search && performance.getEntriesByType("navigation")[0]?.type === "navigate";  // to other settings
+    const kept = isLink ? null : JSON.parse(sessionStorage.getItem(draft) || "null");
     if (!kept || JSON.stringify(kept) === JSON.stringify(Object.entries(values()))) return check();
     const sent = Object.fromEntries(kept), answer = await asked("/compose/fields", { values: sent, changes: {} });
     if (answer.problem) return fail(answer.problem);

@@ -310,11 +310,16 @@ def trl_arguments(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_alone(
-    script: str, work: Path, options: argparse.Namespace, engine: str, *more: str, python: str = sys.executable
+    script: str,
+    work: Path,
+    options: argparse.Namespace,
+    engine: str,
+    *more: str,
+    python: Sequence[str] = (sys.executable,),
 ) -> Result:
-    """Run the script in a process of its own for one engine, with the options `more`."""
+    """Run the script in a process of its own for one engine, with the options `more`; `python` are the words before the script."""
     words = [
-        python,
+        *python,
         str(Path(script).resolve()),
         "--engine",
         engine.removesuffix(NO_ALLOCATOR_SETTING),

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from functools import partial
@@ -93,17 +91,9 @@ def in_global_batches(options: argparse.Namespace) -> argparse.Namespace:
 
 def run_alone(work: Path, options: argparse.Namespace, engine: str) -> Result:
     """Run this script for one engine: by torchrun, or alone."""
-    processes = 1 if engine == NATIVE else options.processes
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    words = [sys.executable, *(launcher if processes > 1 else []), str(Path(__file__).resolve())]
-    words += ["--engine", engine, "--work", str(work), "--processes", str(options.processes)]
-    for name in contest.PASSED_ON:
-        words += [f"--{name.replace('_', '-')}", str(vars(options)[name])]
-    (work / "result.json").unlink(missing_ok=True)
-    done = subprocess.run(words, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{engine} failed:\n{done.stderr[-3000:]}")
-    return json.loads((work / "result.json").read_text(encoding="utf-8"))
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(options.processes))
+    python = (sys.executable, *(() if engine == NATIVE else launcher))
+    return contest.run_alone(__file__, work, options, engine, "--processes", str(options.processes), python=python)
 
 
 def run_engine(options: argparse.Namespace) -> None:

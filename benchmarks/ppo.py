@@ -362,7 +362,7 @@ def counted(options: argparse.Namespace) -> Result:
 def run_alone(work: Path, options: argparse.Namespace, python: Path, engine: str, seed: int = SEED) -> Result:
     more = ("--lr", str(options.lr), "--seed", str(seed), *(("--curve",) if options.curve else ()))
     interpreter = sys.executable if engine in VALUE_MODELS else str(python)
-    return contest.run_alone(__file__, work, options, engine, *more, python=interpreter)
+    return contest.run_alone(__file__, work, options, engine, *more, python=(interpreter,))
 
 
 def compare(work: Path, options: argparse.Namespace, python: Path) -> str:

@@ -26,7 +26,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from autotrain_llm.context.cluster import PORT, Cluster, host_and_port
 from autotrain_llm.context.output_dir import checkpoints_in, is_complete
 from autotrain_llm.context.signals import handled
-from autotrain_llm.declare.finding import Refused
+from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.declare.temporary import TemporaryFolder
 from autotrain_llm.planning.plan import LaunchPlan, Plan
 from autotrain_llm.progress import ProgressCallback
@@ -39,7 +39,6 @@ from autotrain_llm.run.launch.order import (
     Order,
     Outcome,
     announced,
-    finding_of,
     outcomes,
 )
 from autotrain_llm.run.session.run_report import RunReport
@@ -222,7 +221,7 @@ def _raise(outcome: Outcome) -> None:
     if outcome.status == "failed":
         raise RunFailed(details["message"], details["fix"])
     if outcome.status == "refused":
-        raise Refused([finding_of(finding) for finding in details["findings"]])
+        raise Refused([Finding.of_document(finding) for finding in details["findings"]])
     if outcome.status == "interrupted":
         raise Interrupted(details["signal"], details["message"], details["what"])
     fault = type(str(details["kind"]), (Exception,), {})(details["message"])
@@ -268,5 +267,5 @@ def _report(plan: Plan, folder: Path, first: Outcome | None, seconds: float) -> 
     if first is None:
         return RunReport(plan, folder, {}, seconds)
     details = dict(first.details)
-    observations = tuple(map(finding_of, details.pop("observations")))
+    observations = tuple(map(Finding.of_document, details.pop("observations")))
     return RunReport(plan, folder, **{**details, "seconds": seconds, "observations": observations})

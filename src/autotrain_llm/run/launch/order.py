@@ -34,7 +34,7 @@ class Order:
     def write(self, folder: Path) -> None:
         document = {
             "plan": self.plan.as_json(),
-            "findings": [finding_json(finding) for finding in self.findings],
+            "findings": [finding.as_document() for finding in self.findings],
             "prepared": asdict(self.prepared),
             "verbose": self.verbose,
         }
@@ -45,18 +45,10 @@ class Order:
         document = parse_json((folder / ORDER).read_text(encoding="utf-8"))
         return cls(
             Plan.from_json(document["plan"]),
-            tuple(map(finding_of, document["findings"])),
+            tuple(map(Finding.of_document, document["findings"])),
             PreparedElsewhere(**document["prepared"]),
             document["verbose"],
         )
-
-
-def finding_json(finding: Finding) -> dict[str, Any]:
-    return {**finding.as_dict(), "changes": dict(finding.changes), "guess": dict(finding.guess)}
-
-
-def finding_of(document: Mapping[str, Any]) -> Finding:
-    return Finding(**{**document, "parameters": tuple(document["parameters"])})
 
 
 # ---- progress: lines in a pipe, from the first process alone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import threading
@@ -29,7 +30,6 @@ from autotrain_llm.run.launch.order import (
     Order,
     PassedOn,
     announce,
-    finding_json,
     forget_outcome,
     write_outcome,
 )
@@ -62,7 +62,7 @@ def _outcome(folder: Path, cluster: Cluster) -> tuple[str, dict[str, Any], int]:
     except RunFailed as failure:
         return "failed", {"message": failure.message, "fix": failure.fix}, FAILED
     except Refused as refused:
-        return "refused", {"findings": [finding_json(finding) for finding in refused.findings]}, REFUSED
+        return "refused", {"findings": [finding.as_document() for finding in refused.findings]}, REFUSED
     except Interrupted as stopped:
         details = {"signal": stopped.signal, "message": stopped.message, "what": stopped.what}
         return "interrupted", details, exit_status(stopped.signal)
@@ -110,8 +110,6 @@ def _agreed(plan: Plan, cluster: Cluster) -> Plan:
 
 def _from_first_process(cluster: Cluster, own: dict[str, Any]) -> dict[str, Any]:
     """What the first process says, in all of them, over the store in which the processes are going to meet."""
-    import json
-
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     if cluster.world_size == 1:
         return own
@@ -155,7 +153,7 @@ def _report_json(report: RunReport) -> dict[str, Any]:
         "evaluation": None if report.evaluation is None else finite(report.evaluation),
         "model_step": report.model_step,
         "last_step": report.last_step,
-        "observations": [finding_json(finding) for finding in report.observations],
+        "observations": [finding.as_document() for finding in report.observations],
     }
 
 

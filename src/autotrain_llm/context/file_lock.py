@@ -15,6 +15,7 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.is_shared = False
         self._descriptor = -1
         self._depth = 0
 
@@ -30,6 +31,7 @@ class FileLock:
                 return False
             if _is_same_file(descriptor, self.path):
                 self._descriptor = descriptor
+                self.is_shared = shared
                 break
             os.close(
                 descriptor
@@ -45,17 +47,23 @@ class FileLock:
     def share(self) -> None:
         """Turn an exclusive lock into a shared one."""
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+        self.is_shared = True
+
+    def make_exclusive(self) -> bool:
+        """Turn a shared lock into an exclusive one. Returns False if other processes share it: then this process has lost its own, and must release it."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        self.is_shared = False
+        return True
 
     def release(self) -> None:
         """Release the lock; the last process to do so removes the file."""
         self._depth -= 1
         if self._depth:
             return
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pass  # other processes still share it
-        else:
+        if self.make_exclusive():
             self.path.unlink(missing_ok=True)
         os.close(self._descriptor)
 

@@ -58,7 +58,8 @@ class OutputFolder:
                 raise Refused([Finding(message, "another --output-dir, or wait", ("output_dir",), code="E404")])
             try:
                 self._move_aside(self._run_files() if self.overwrite else self._later_checkpoints())
-                self._remove_leftovers()
+                if not self._lock.is_shared:
+                    self._remove_leftovers()
             except OSError as problem:
                 self._lock.release()
                 message = f"{problem.filename or self.path}: {problem.strerror or problem}: the earlier run in {self.path} stays as it was"
@@ -73,8 +74,13 @@ class OutputFolder:
                 self._leave(kind)
 
     def _leave(self, kind: type[BaseException] | None) -> None:
-        shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
+        """Tidy up and release the lock. Only the last process in the folder tidies: others may still write what looks left over."""
+        if self._lock.make_exclusive():
+            self._tidy(kind)
         self._lock.release()
+
+    def _tidy(self, kind: type[BaseException] | None) -> None:
+        shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
         if kind is not None and not self.overwrite and self.aside is not None and not self._later_checkpoints():
             self._restore()
         elif kind is not None and self._is_empty():

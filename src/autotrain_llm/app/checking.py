@@ -5,6 +5,8 @@ It is the check of the command line; what it finds is written down for a page, w
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,9 @@ from autotrain_llm.declare.showable import showable, visible
 if TYPE_CHECKING:
     from autotrain_llm.context.run_context import RunContext
     from autotrain_llm.data.dataset import Dataset
+    from autotrain_llm.data.load.suited import SuitedTrainers
 
+NAME_A_COLUMN = frozenset(name for name in PARAMS if name.endswith("_column"))
 SHOWN_ROWS = 4
 MOST_CHARACTERS = 4000  # of one row
 Document = dict[str, Any]
@@ -46,13 +50,14 @@ class FileCheck:
         earlier = self._earlier if stamps == self._stamps else None
         checked = preflight(config, command.findings, earlier=earlier)
         self._earlier, self._stamps = (checked.context if checked.is_in_order else None), stamps
+        suited = _suits(checked)
         return {
-            "findings": _findings(checked),
+            "findings": _findings(checked, _columns(checked, suited)),
             "refused": checked.refused,
             "plan": None if checked.plan is None else checked.plan.summary(),
             "not_checked": [item.as_json() for item in checked.not_checked],
             "data": _data(checked),
-            "suited": _suited(checked),
+            "suited": _suited(checked, suited),
         }
 
 
@@ -75,9 +80,14 @@ def _stamps(config: Config) -> dict[str, tuple[int, int]]:
     return stamps
 
 
-def finding_json(finding: Finding) -> Document:
-    """A finding for a page. `fix_of` are the texts that its fix puts into the form; `certain` says whether it is no guess."""
-    suggestion = {name: value for name, value in finding.suggestion.items() if name in OFFERED}
+def finding_json(finding: Finding, columns: Collection[str] | None = None) -> Document:
+    """A finding for a page. `fix_of` are the texts that its fix puts into the form; `certain` says whether it is no guess. A column that is not one of `columns`,
+    those of the rows as far as they are known, is in no fix."""
+    suggestion = {
+        name: value
+        for name, value in finding.suggestion.items()
+        if name in OFFERED and not _is_absent(name, value, columns)
+    }
     place = [showable(finding.file) if finding.file else "", f"row {finding.row}" if finding.row else ""]
     return {
         "code": finding.code,
@@ -99,19 +109,27 @@ def refusal(fault: Exception) -> Document:
     return {"findings": [finding_json(finding) for finding in findings], "refused": True}
 
 
-def _findings(checked: Checked) -> list[Document]:
+def _findings(checked: Checked, columns: Collection[str] | None = None) -> list[Document]:
     ordered = sorted(checked.findings, key=lambda finding: finding.severity != ERROR)
-    return [_missing(finding, checked) if is_about_missing(finding) else finding_json(finding) for finding in ordered]
+    return [
+        _missing(finding, checked, columns) if is_about_missing(finding) else finding_json(finding, columns)
+        for finding in ordered
+    ]
 
 
-def _missing(finding: Finding, checked: Checked) -> Document:
+def _is_absent(name: str, value: object, columns: Collection[str] | None) -> bool:
+    """Whether a parameter would name a column that is not known to be there."""
+    return name in NAME_A_COLUMN and value is not None and value not in (columns or ())
+
+
+def _missing(finding: Finding, checked: Checked, columns: Collection[str] | None) -> Document:
     """The finding about what is missing, with the usual values and the columns that were recognised in place of its fix."""
     config, dataset = checked.config, vars(checked.context.data).get("dataset")
     usual = {name: usual_value(config, name) for name in finding.parameters}
-    columns = {name: dataset.columns.get(role) for name, role in COLUMN_ROLES.items()} if dataset is not None else {}
-    found = {name: columns.get(name) or value for name, value in usual.items()}
-    guess = {name: value for name, value in found.items() if value is not None}
-    document = finding_json(Finding(finding.message, None, finding.parameters, code=finding.code, guess=guess))
+    roles = {name: dataset.columns.get(role) for name, role in COLUMN_ROLES.items()} if dataset is not None else {}
+    found = {name: roles.get(name) or value for name, value in usual.items()}
+    guess = {name: value for name, value in found.items() if value is not None and not _is_absent(name, value, columns)}
+    document = finding_json(Finding(finding.message, None, finding.parameters, code=finding.code, guess=guess), columns)
     return {**document, "missing": True}
 
 
@@ -153,18 +171,32 @@ def _cut(row: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
     return shown
 
 
-def _suited(checked: Checked) -> Document | None:
-    """The trainers that the rows suit, where the chosen one can't read them, or is not one of these and leaves columns unused."""
+def _suits(checked: Checked) -> SuitedTrainers | None:
+    """What the rows suit, where the chosen trainer can't read them or leaves columns unused. Where they can't be read, the form may name columns that aren't there."""
+    from autotrain_llm.context.data_context import COLUMNS
     from autotrain_llm.data.load.suited import suited_trainers
 
-    config, data = checked.config, checked.context.data
+    data = checked.context.data
     dataset = vars(data).get("dataset")
-    if config.data_path is None or (dataset is not None and not dataset.unused):
+    if checked.config.data_path is None or (dataset is not None and not dataset.unused):
         return None
+    unnamed: dict[str, Any] = dict.fromkeys(COLUMNS) if dataset is None else {}
     try:
-        suited = suited_trainers(data.request)
+        return suited_trainers(replace(data.request, **unnamed, named=()) if unnamed else data.request)
     except Refused:
         return None
-    if dataset is not None and config.trainer in suited.trainers:
+
+
+def _columns(checked: Checked, suited: SuitedTrainers | None) -> set[str] | None:
+    """The columns of the rows; None where they could not be read."""
+    dataset = vars(checked.context.data).get("dataset")
+    if dataset is None:
+        return None if suited is None else {*suited.columns}
+    return {*dataset.columns.values(), *dataset.unused}
+
+
+def _suited(checked: Checked, suited: SuitedTrainers | None) -> Document | None:
+    """The trainers that the rows suit, unless the chosen one is one of them."""
+    if suited is None or checked.config.trainer in suited.trainers:
         return None
     return {"rows": suited.rows, "trainers": list(suited.trainers)}

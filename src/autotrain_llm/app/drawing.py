@@ -59,7 +59,7 @@ def chart(title: str, unit: str, curves: Sequence[Curve], log_axis: bool = False
     low, high = min(values), max(values)
     is_log = log_axis and low > 0 and high / low >= LOG_FROM
     rows = _powers(low, high) if is_log else ticks(low, high, 4)
-    columns = [at for at in ticks(min(steps), max(steps), 5) if min(steps) <= at <= max(steps)]
+    columns = [at for at in ticks(min(steps), max(steps), 5) if min(steps) <= at <= max(steps) and at == int(at)]
     bounds = min(rows[0], low), max(rows[-1], high)
 
     def across(step: float) -> float:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autotrain_llm.app.values import OFFERED, as_text
+from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.registry import GROUPS, PARAMS, READS, TRAINERS, verdict
-from autotrain_llm.config.resolved import resolve
+from autotrain_llm.config.resolved import PRESET, Config, resolve
 from autotrain_llm.config.search_space import usual_value
 from autotrain_llm.declare.param import Param, flag_of
 from autotrain_llm.declare.text import plain
@@ -41,6 +42,9 @@ SPELT = {
 FIRST = ("model", "data_path")
 STAND_INS = frozenset(param.alternative for param in PARAMS.values())  # that can be given in place of another
 LONG = ("json",)  # kinds of values that take several lines
+SET_BY_PRESET = "preset: "
+# With another value of one of these the form has other fields or other defaults.
+REMAKING = frozenset({"preset", *(group.switch for group in GROUPS if group.switch is not None)})
 AREAS = ("student_prompt_template", "teacher_prompt_template")
 
 
@@ -61,6 +65,7 @@ class Field:
     value: str
     suggestions: str  # the list that completes it: models, data or nothing
     numeric: bool
+    remakes: bool  # whether the form has other fields, or other defaults, when it has changed
 
 
 @dataclass(frozen=True)
@@ -74,31 +79,56 @@ class Section:
 
 @dataclass(frozen=True)
 class Form:
-    """The form for one trainer: `first` is what most runs set, `more` all others in their groups."""
+    """The form for one trainer: `first` is what most runs set, `on` the groups that are turned on, as LoRA or a sweep, `more` all others."""
 
     trainer: Trainer
     first: tuple[Field, ...]
+    on: tuple[Section, ...]
     more: tuple[Section, ...]
 
 
 def form_for(texts: Mapping[str, str]) -> Form:
     """The form with these texts. A parameter that does not apply to the trainer is in it only if it is set."""
     trainer = trainer_in(texts)
-    required, usual = _required(trainer), usual_texts(texts)
+    config = _config(texts)
+    required, defaults = _required(trainer), _defaults(config)
 
     def fields(names: Sequence[str]) -> tuple[Field, ...]:
-        return tuple(_field(PARAMS[name], trainer, texts, required, usual) for name in names)
+        return tuple(_field(PARAMS[name], trainer, texts, required, defaults) for name in names)
 
     shown = [name for name in OFFERED if name != "trainer" and (_applies(PARAMS[name], trainer) or name in texts)]
     first = [name for name in shown if name in required or (PARAMS[name].usual and name not in STAND_INS)]
     ordered = sorted(first, key=lambda name: (name not in FIRST, name not in required, first.index(name)))
     in_first = {*ordered}
-    more = []
+    on: list[Section] = []
+    more: list[Section] = []
     for group in GROUPS:
         names = [param.name for param in group.params if param.name in shown and param.name not in in_first]
+        is_on = group.switch is not None and _applies(PARAMS[group.switch], trainer) and config.value_of(group.switch)
         if names:
-            more.append(Section(group.title, group.summary, fields(names)))
-    return Form(trainer, fields(ordered), tuple(more))
+            (on if is_on else more).append(Section(group.title, group.summary, fields(names)))
+    return Form(trainer, fields(ordered), tuple(on), tuple(more))
+
+
+def _config(texts: Mapping[str, str]) -> Config:
+    """What the texts that can be read mean, with the preset that they name."""
+    return resolve({**parse_kwargs(dict(texts)).values, "trainer": trainer_in(texts).name})
+
+
+def _defaults(config: Config) -> dict[str, str]:
+    """What an empty field stands for, where that is not the default of the trainer: what the preset sets, and the usual value of what is required."""
+    usual = {name: f"usual: {plain(usual_value(config, name))}" for name in config.trainer_spec.usual}
+    preset = config.layer(PRESET).values
+    return {**usual, **{name: f"{SET_BY_PRESET}{_in_words(PARAMS[name], value)}" for name, value in preset.items()}}
+
+
+def _in_words(param: Param, value: object) -> str:
+    return ("on" if value else "off") if param.kind == "switch" else as_text(value)
+
+
+def shown_defaults(texts: Mapping[str, str]) -> dict[str, str]:
+    """What stands in the empty fields of a form, where it changes with what is entered."""
+    return _defaults(_config(texts))
 
 
 def _required(trainer: Trainer) -> dict[str, str]:
@@ -118,10 +148,10 @@ def _applies(param: Param, trainer: Trainer) -> bool:
 
 
 def _field(
-    param: Param, trainer: Trainer, texts: Mapping[str, str], required: Mapping[str, str], usual: Mapping[str, str]
+    param: Param, trainer: Trainer, texts: Mapping[str, str], required: Mapping[str, str], defaults: Mapping[str, str]
 ) -> Field:
-    """The field of a parameter, with its default for the trainer in words; a required one shows the usual value in its place."""
-    default = usual.get(param.name) or trainer.default_text(param)
+    """The field of a parameter, with its default for the trainer in words, or what takes the place of that."""
+    default = defaults.get(param.name) or trainer.default_text(param)
     return Field(
         name=param.name,
         label=label_of(param.name),
@@ -136,14 +166,8 @@ def _field(
         value="" if param.secret else texts.get(param.name, ""),
         suggestions=_suggestions(param),
         numeric=param.kind in ("int", "float"),
+        remakes=param.name in REMAKING,
     )
-
-
-def usual_texts(texts: Mapping[str, str]) -> dict[str, str]:
-    """What stands in the empty fields of required values: the usual ones of the trainer, for a new model and for an adapter."""
-    trainer = trainer_in(texts)
-    config = resolve({"trainer": trainer.name, "model": texts.get("model"), "peft": texts.get("peft") == "true"})
-    return {name: f"usual: {plain(usual_value(config, name))}" for name in trainer.usual}
 
 
 def trainer_in(texts: Mapping[str, str]) -> Trainer:
@@ -153,8 +177,10 @@ def trainer_in(texts: Mapping[str, str]) -> Trainer:
 
 def label_of(name: str) -> str:
     """A parameter's name in words: `lora_r` is "LoRA rank"."""
-    words = " ".join(SPELT.get(word, word) for word in name.removeprefix("use_").split("_"))
-    return words[0].upper() + words[1:]
+    words = [SPELT.get(word, word) for word in name.removeprefix("use_").split("_")]
+    if words[0].islower():  # a name such as rsLoRA is written in its own way
+        words[0] = words[0].capitalize()
+    return " ".join(words)
 
 
 def _control(param: Param, default: str) -> str:
@@ -168,7 +194,8 @@ def _control(param: Param, default: str) -> str:
 
 
 def _choices(param: Param, default: str) -> tuple[tuple[str, str], ...]:
-    unset = ("", f"default: {default}" if default else "not set")
+    is_plain = default and not default.startswith(SET_BY_PRESET)
+    unset = ("", f"default: {default}" if is_plain else default or "not set")
     if param.kind == "switch":
         return (unset, ("true", "on"), ("false", "off"))
     return (unset, *((choice, choice) for choice in param.choices)) if param.choices else ()

@@ -18,14 +18,20 @@ from pathlib import Path
 from typing import Any
 
 from autotrain_llm.app.folders import Folders, Outside
-from autotrain_llm.app.runs import FINISHING, RUNNING, STARTING
+from autotrain_llm.app.runs import ENDING, FINISHING, RUNNING, STARTING, STOPPING, written_status
 from autotrain_llm.context.file_lock import owner_of_lock
-from autotrain_llm.context.output_dir import LOCK_FILE, RUN_FILE, earlier_run
+from autotrain_llm.context.output_dir import LOCK_FILE, RUN_FILE
+from autotrain_llm.context.pipeline_record import PIPELINE_FILE
+from autotrain_llm.context.signals import STOPPING as STOP_SIGNALS
+from autotrain_llm.context.signals import exit_status
 from autotrain_llm.declare.document import mapping, parse_json
 
 KEPT = Path("runs", ".app")
-# What has become of a command that has written no run: it was refused, or stopped before it began to train.
-OF_STATUS = {2: "refused", **{128 + number: "interrupted" for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}}
+# What has become of a command that has written no run: it was refused, or stopped before it began to train, by its own handler or before it had one.
+OF_STATUS = {
+    2: "refused",
+    **{code: "interrupted" for signum in STOP_SIGNALS for code in (exit_status(signum), -signum)},
+}
 MOST_OUTPUT = 16 * 1024  # bytes of the end of what a process wrote that are shown
 
 
@@ -53,8 +59,7 @@ class Launcher:
                 start_new_session=True,
             )
         self._own[folder] = process
-        record = {"folder": str(folder), "pid": process.pid, "started": time.time()}
-        self._kept(folder, ".json").write_text(json.dumps(record), encoding="utf-8")
+        self._keep(folder, {"folder": str(folder), "pid": process.pid, "started": time.time()})
 
     def process_of(self, folder: Path) -> int | None:
         """The process that writes to a folder, or was started to; None if there is none."""
@@ -81,28 +86,38 @@ class Launcher:
         return pid if b"autotrain_llm" in words and folder.name.encode() in words else None
 
     def state_of(self, folder: Path) -> str | None:
-        """What the process of a folder says of the run, where its files don't: it is starting, it has ended its training and not yet all that
-        follows, or it was refused. None if they do."""
+        """What the process of a folder says of the run, where its files don't: it is starting, it was told to stop, it has ended its training and not yet all
+        that follows, or it was refused. None if they do."""
         own, record = self._own.get(folder), self._record(folder)
-        run = earlier_run(folder)
-        if own is not None and own.poll() is not None and not run:
+        status = written_status(folder)
+        if own is not None and own.poll() is not None and not status:
             return OF_STATUS.get(own.returncode, "failed")
-        if self.process_of(folder) is not None:
-            if not run or _written(folder / RUN_FILE) < float(record.get("started") or 0):
-                return STARTING  # what is there is of the run before
-            return None if run.get("status") == RUNNING else FINISHING
-        return "refused" if record and not run else None
+        process = self.process_of(folder)
+        if process is None:
+            return "refused" if record and not status else None
+        if record.get("stopping") == process:
+            return STOPPING
+        if not status or _written(folder) < float(record.get("started") or 0):
+            return STARTING  # what is there is of the run before
+        return None if status == RUNNING else ENDING.get(status, FINISHING)
 
-    def stop(self, folder: Path) -> bool:
-        """Ask the process of a folder to save a checkpoint and end; False if there is none."""
+    def stop(self, folder: Path, *, at_once: bool = False) -> bool:
+        """Ask the process of a folder to save a checkpoint and end, or to end `at_once`, which a second signal means to it; False if there is none. To ask the
+        first again changes nothing: another page may not know yet."""
         pid = self.process_of(folder)
         if pid is None:
             return False
+        if self._record(folder).get("stopping") == pid and not at_once:
+            return True
         try:
-            os.kill(pid, signal.SIGTERM)
+            self._signal(pid)
         except (ProcessLookupError, PermissionError):
             return False
+        self._keep(folder, {**self._record(folder), "folder": str(folder), "stopping": pid})
         return True
+
+    def _signal(self, pid: int) -> None:
+        os.kill(pid, signal.SIGTERM)
 
     def output_of(self, folder: Path) -> str:
         """The end of what the process of a folder wrote; empty if it was not started here."""
@@ -129,6 +144,22 @@ class Launcher:
             self._kept(folder, ending).unlink(missing_ok=True)
         self._own.pop(folder, None)
 
+    def moved(self, folder: Path, target: Path) -> None:
+        """A folder has another name: what is kept of its process goes with it."""
+        record = self._record(folder)
+        if record:
+            self._keep(target, {**record, "folder": str(target)})
+            with suppress(OSError):
+                self._kept(folder, ".log").rename(self._kept(target, ".log"))
+        self.forget(folder)
+
+    def _keep(self, folder: Path, record: Mapping[str, Any]) -> None:
+        path = self._kept(folder, ".json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".part")  # another request may be reading it
+        unfinished.write_text(json.dumps(record), encoding="utf-8")
+        unfinished.replace(path)
+
     def _record(self, folder: Path) -> dict[str, Any]:
         return _read(self._kept(folder, ".json"))
 
@@ -137,12 +168,13 @@ class Launcher:
         return self.folders.home / KEPT / f"{folder.name[:60]}-{digest}{ending}"
 
 
-def _written(path: Path) -> float:
-    """When a file was last written; 0 if it is not there."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
+def _written(folder: Path) -> float:
+    """When the record in a folder was last written; 0 without one."""
+    newest = 0.0
+    for name in (RUN_FILE, PIPELINE_FILE):
+        with suppress(OSError):
+            newest = max(newest, (folder / name).stat().st_mtime)
+    return newest
 
 
 def _read(path: Path) -> dict[str, Any]:

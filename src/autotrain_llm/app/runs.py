@@ -22,22 +22,31 @@ from autotrain_llm.declare.showable import showable
 from autotrain_llm.declare.text import duration, plain, without_point
 
 if TYPE_CHECKING:
+    from autotrain_llm.run.report.curves import PointsOf
     from autotrain_llm.run.report.read import RunFiles
     from autotrain_llm.run.report.trials import Sweep
 
-METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
-RUNNING, STARTING, FINISHING, OK = "running", "starting", "finishing", "ok"
+METRICS, SAMPLES, REPORT = "metrics.jsonl", "samples.jsonl", "report.html"
+RUNNING, STARTING, OK = "running", "starting", "ok"
+FINISHING, STOPPING, FAILING = "finishing", "stopping", "failing"
+LIVE = (RUNNING, STARTING, FINISHING, STOPPING, FAILING)
+# What a process does whose record says already how the run ended: it writes the report, and what else follows.
+ENDING = {OK: FINISHING, "interrupted": STOPPING, "failed": FAILING, "stopped": STOPPING}
 STATES = {
     OK: ("Finished", "good"),
     "failed": ("Failed", "bad"),
     "interrupted": ("Stopped", "fair"),
+    "stopped": ("Stopped", "fair"),  # a pipeline, between two of its stages or in one
     RUNNING: ("Running", "live"),
     STARTING: ("Starting", "live"),
     FINISHING: ("Finishing", "live"),
+    STOPPING: ("Stopping", "live"),
+    FAILING: ("Failing", "live"),
     "refused": ("Refused", "bad"),
     KILLED: ("Killed", "bad"),
 }
 RESUMABLE = ("failed", "interrupted", KILLED)
+CHATS = "AutoModelForCausalLM"  # the class of models that answer
 TAIL = 16 * 1024  # bytes at the end of metrics.jsonl in which its last line is looked for
 SHOWN_SAMPLES = 8
 
@@ -65,7 +74,7 @@ class Line:
 
     @property
     def is_live(self) -> bool:
-        return self.state in (RUNNING, STARTING, FINISHING)
+        return self.state in LIVE
 
     @property
     def share(self) -> float:
@@ -94,7 +103,8 @@ def line_of(folder: Path, shown: str) -> Line:
     kind = "sweep" if plan.get("sweep") else ""
     if not run:
         record = read_record(folder)
-        kind, state = ("stages", record.status) if record is not None else ("", "")
+        if record is not None:
+            kind, state = "stages", status_in({"status": record.status}, folder) or ""
     steps = plan.get("steps") if isinstance(plan.get("steps"), int) else 0
     last = _last_metrics(folder)
     metrics = {**last, **_numbers(run.get("metrics"))} if state == OK else last
@@ -122,6 +132,12 @@ def _headline(plan: Mapping[str, Any], metrics: Mapping[str, float]) -> tuple[tu
         return ()
     chosen = [found for metric in trainer_of(plan).headline for found in (f"eval_{metric}", metric) if found in metrics]
     return tuple((label(metric), metrics[metric]) for metric in chosen[:2])
+
+
+def written_status(folder: Path) -> str:
+    """What the record of a run or a pipeline says of it; empty without one."""
+    record = None if (run := _document(folder)) else read_record(folder)
+    return str(run.get("status") or "") if record is None else record.status
 
 
 def _document(folder: Path) -> dict[str, Any]:
@@ -175,6 +191,7 @@ class View:
     tiles: list[tuple[str, str]]
     quality: list[Chart]
     speed: list[Chart]
+    unchanged: list[tuple[str, float]]  # metrics that had one value at every log, which have no curve
     samples: list[dict[str, Any]]
     sweep: Sweep | None
     stages: list[Line]
@@ -185,14 +202,19 @@ class View:
     findings: list[dict[str, Any]]
     command: str
     has_report: bool
+    has_old_report: bool  # of the run as it was before it was resumed
+    predictions: int
+    is_kept: bool  # whether there is a run, or a pipeline, and not only a command that was refused
     can_resume: bool
+    model: str  # what is there to talk with or to train further: the finished model, else the newest checkpoint; empty if nothing is
     can_answer: bool
 
 
 def view_of(folder: Path, shown: str, state: str | None = None) -> View:
     """The view of a run. `state` is what its process says of it, where its files don't say it yet."""
     from autotrain_llm.planning.plan import summary_of
-    from autotrain_llm.run.report.curves import panels, points_of
+    from autotrain_llm.run.report.curves import label, panels, points_of, unchanged
+    from autotrain_llm.run.report.headline import trainer_of
     from autotrain_llm.run.report.read import read_run
     from autotrain_llm.run.report.trials import sweep_of
 
@@ -200,17 +222,22 @@ def view_of(folder: Path, shown: str, state: str | None = None) -> View:
     line = line_of(folder, shown)
     if state is not None:
         line = replace(line, state=state)
-    quality, speed = panels(points_of(files.log, files.evaluation))
+    first = trainer_of(mapping(files.run.get("plan"))).headline
+    points = points_of(files.log, files.evaluation)
+    quality, speed = panels(points, first)
     outcome = mapping(files.run.get("outcome"))
     produces = TRAINERS[line.trainer].produces if line.trainer in TRAINERS else ""
     record = read_record(folder)
     stages = [line_of(folder / name, f"{shown}/{name}") for name in record.stages] if record is not None else []
+    model = "" if stages or line.is_live else _model_in(folder, line)
+    written = _is_written_after(folder / REPORT, folder / RUN_FILE)
     return View(
         line=line,
-        left=_time_left(line, files.log) if line.is_live else "",
+        left=_time_left(line, files) if line.state == RUNNING else "",
         tiles=_tiles(line, files),
         quality=[_chart(panel) for panel in quality],
         speed=[_chart(panel) for panel in speed],
+        unchanged=[(label(name), value) for name, value in unchanged(points, first)],
         samples=[_sample(row) for row in files.samples.shown[-SHOWN_SAMPLES:][::-1]],
         sweep=sweep_of(files),
         stages=stages,
@@ -220,10 +247,35 @@ def view_of(folder: Path, shown: str, state: str | None = None) -> View:
         plan=summary_of(mapping(files.run.get("plan"))),
         findings=[_finding(finding) for finding in files.run.get("findings") or [] if isinstance(finding, dict)],
         command=files.command,
-        has_report=(folder / "report.html").is_file(),
+        has_report=(folder / REPORT).is_file() and not line.is_live,
+        has_old_report=line.state == KILLED and not written,
+        predictions=files.predictions.total,
+        is_kept=bool(files.run) or record is not None,
         can_resume=line.state in RESUMABLE and any(map(is_complete, checkpoints_in(folder))),
-        can_answer=line.state == OK and produces == "AutoModelForCausalLM" and not stages,
+        model=model,
+        can_answer=bool(model) and produces == CHATS,
     )
+
+
+def _model_in(folder: Path, line: Line) -> str:
+    """The path of a run's model: its folder if it has finished, else its newest complete checkpoint; empty if it has none."""
+    if line.state == OK:
+        return line.folder
+    newest = next((path for path in reversed(checkpoints_in(folder)) if is_complete(path)), None)
+    return f"{line.folder}/{newest.relative_to(folder)}" if newest is not None else ""
+
+
+def models_of(folder: Path, line: Line) -> str:
+    """The same, if it is one that answers."""
+    produces = TRAINERS[line.trainer].produces if line.trainer in TRAINERS else ""
+    return _model_in(folder, line) if produces == CHATS and not line.is_live else ""
+
+
+def _is_written_after(path: Path, other: Path) -> bool:
+    try:
+        return path.stat().st_mtime >= other.stat().st_mtime
+    except OSError:
+        return True
 
 
 def _finding(finding: Mapping[str, Any]) -> dict[str, str]:
@@ -242,9 +294,12 @@ def _chart(panel: Any) -> Chart:
     return chart(panel.title, panel.unit, curves, panel.log_axis)
 
 
-def _time_left(line: Line, log: Sequence[Mapping[str, Any]]) -> str:
-    """The time until the last step, at the speed of this run so far."""
-    timed = [(entry["step"], entry["time"]) for entry in log if isinstance(entry.get("time"), int | float)]
+def _time_left(line: Line, files: RunFiles) -> str:
+    """The time until the last step, at the speed since the run was started, or resumed: what was logged before is not of this process."""
+    began = _time_of(str(files.run.get("started", "")))
+    since = began.timestamp() if began is not None else 0.0
+    logged = [(entry["step"], entry.get("time")) for entry in files.log]
+    timed = [(step, at) for step, at in logged if isinstance(at, int | float) and at >= since]
     if len(timed) < 2 or timed[-1][0] <= timed[0][0] or not line.steps:
         return ""
     each = (timed[-1][1] - timed[0][1]) / (timed[-1][0] - timed[0][0])
@@ -267,11 +322,15 @@ def _tiles(line: Line, files: RunFiles) -> list[tuple[str, str]]:
 
 
 def _since(started: str) -> str:
+    begin = _time_of(started)
+    return "–" if begin is None else duration((datetime.now(begin.tzinfo) - begin).total_seconds())
+
+
+def _time_of(started: str) -> datetime | None:
     try:
-        begin = datetime.strptime(started, "%Y-%m-%dT%H:%M:%S%z")
+        return datetime.strptime(started, "%Y-%m-%dT%H:%M:%S%z")
     except ValueError:
-        return "–"
-    return duration((datetime.now(begin.tzinfo) - begin).total_seconds())
+        return None
 
 
 def _sample(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -323,9 +382,10 @@ def comparison_of(runs: Sequence[tuple[Path, str]]) -> Comparison:
         (label(name), [f"{values[name]:.4g}" if name in values else "–" for values in metrics]) for name in names
     ]
     charts: dict[str, tuple[str, bool, list[Curve]]] = {}
-    for index, (folder, _) in enumerate(runs):
-        files = read_run(folder)
-        for panel in panels(points_of(files.log, files.evaluation))[0]:
+    points = [points_of(files.log, files.evaluation) for files in (read_run(folder) for folder, _ in runs)]
+    drawn_always = _that_differ(points)
+    for index, of_run in enumerate(points):
+        for panel in panels(of_run, drawn_always)[0]:
             for series in panel.series:
                 title = label(series.name)
                 _, _, curves = charts.setdefault(title, (panel.unit, panel.log_axis, []))
@@ -334,6 +394,19 @@ def comparison_of(runs: Sequence[tuple[Path, str]]) -> Comparison:
         chart(title[0].upper() + title[1:], unit, curves, is_log) for title, (unit, is_log, curves) in charts.items()
     ]
     return Comparison(lines, differences, equal, results, drawn)
+
+
+def _that_differ(points: Sequence[PointsOf]) -> list[str]:
+    """The metrics that are not the same at every log of every run, those of the reports' plots first: a run in which one never changes is drawn beside the others."""
+    from autotrain_llm.run.report.curves import SPECS, is_constant
+
+    together: dict[str, list[tuple[float, float]]] = {}
+    for of_run in points:
+        for name, of_metric in of_run.items():
+            together.setdefault(name.removeprefix("eval_"), []).extend(of_metric)
+    order = {name: index for index, name in enumerate(SPECS)}
+    differing = [name for name, of_metric in together.items() if name == "loss" or not is_constant(of_metric)]
+    return sorted(differing, key=lambda name: order.get(name, len(order)))
 
 
 def _differences(cells: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[str, list[str]]], int]:

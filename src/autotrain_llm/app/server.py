@@ -6,9 +6,11 @@ import asyncio
 import json
 import re
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,9 +28,19 @@ from autotrain_llm.app.access import Guard
 from autotrain_llm.app.answering import SETTINGS
 from autotrain_llm.app.checking import check_flags
 from autotrain_llm.app.folders import Folders, Outside
-from autotrain_llm.app.form import form_for, texts_of_run, usual_texts
+from autotrain_llm.app.form import form_for, shown_defaults, texts_of_run
+from autotrain_llm.app.keeping import (
+    Kept,
+    removal_of,
+    remove_run,
+    rename_run,
+    rename_upload,
+    upload_named,
+    uploads,
+)
 from autotrain_llm.app.launching import Launcher, started_in, words_to_resume
-from autotrain_llm.app.runs import STARTING, Line, View, comparison_of, line_of, view_of
+from autotrain_llm.app.predictions import Predictions, predictions_of
+from autotrain_llm.app.runs import OK, STARTING, STOPPING, Line, View, comparison_of, line_of, models_of, view_of
 from autotrain_llm.app.values import FormCommand, read_form, with_changes
 from autotrain_llm.app.workers import Checks, Ended, Worker
 from autotrain_llm.config.registry import PARAMS, TRAINERS
@@ -38,6 +50,7 @@ from autotrain_llm.context.pipeline_record import PIPELINE_FILE
 from autotrain_llm.data.files.read import ROW_ENDINGS
 from autotrain_llm.declare.document import mapping
 from autotrain_llm.declare.showable import showable
+from autotrain_llm.declare.text import show_bytes
 
 HERE = Path(__file__).parent
 EVERY = 0.5  # seconds between two looks at the files of a run that is followed
@@ -73,10 +86,19 @@ class AppServer:
             Route("/compare", self.compare),
             Route("/run", self.run),
             Route("/run/events", self.events),
+            Route("/run/stamp", self.stamp),
+            Route("/run/predictions", self.predictions),
             Route("/run/report", self.report),
             Route("/run/stop", self.stop, methods=["POST"]),
+            Route("/run/stop-at-once", self.stop, methods=["POST"]),
             Route("/run/resume", self.resume, methods=["POST"]),
             Route("/run/forget", self.forget, methods=["POST"]),
+            Route("/run/removal", self.removal),
+            Route("/run/remove", self.remove, methods=["POST"]),
+            Route("/run/rename", self.rename, methods=["POST"]),
+            Route("/files", self.files_page),
+            Route("/files/remove", self.remove_file, methods=["POST"]),
+            Route("/files/rename", self.rename_file, methods=["POST"]),
             Route("/try", self.try_page),
             Route("/try/open", self.try_open, methods=["POST"]),
             Route("/try/say", self.try_say, methods=["POST"]),
@@ -84,7 +106,7 @@ class AppServer:
             Route("/rule/{code}", self.rule),
             Mount("/static", StaticFiles(directory=HERE / "static")),
         ]
-        handlers: Mapping[Any, Any] = {HTTPException: self._problem, Outside: self._problem}
+        handlers: Mapping[Any, Any] = dict.fromkeys((HTTPException, Outside, Kept), self._problem)
         return Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
 
     @asynccontextmanager
@@ -103,7 +125,9 @@ class AppServer:
         return self.pages.get_template(name).render(folders=self.folders, **content)
 
     async def _problem(self, request: Request, problem: Exception) -> Response:
-        status = problem.status_code if isinstance(problem, HTTPException) else 403
+        status = (
+            problem.status_code if isinstance(problem, HTTPException) else 409 if isinstance(problem, Kept) else 403
+        )
         text = str(problem.detail) if isinstance(problem, HTTPException) else str(problem)
         if request.method != "GET":
             return JSONResponse({"problem": showable(text)}, status)
@@ -138,9 +162,8 @@ class AppServer:
                 if isinstance(cell, dict) and cell.get("source") not in (DEFAULT, TRAINER_DEFAULT)
             }
             texts |= texts_of_run(given)
-        if request.query_params.get("model"):
-            texts["model"] = request.query_params["model"]
-        lines = [line for line in await asyncio.to_thread(self._lines) if line.state == "ok"]
+        texts |= {name: request.query_params[name] for name in ("model", "data_path") if request.query_params.get(name)}
+        lines = [line for line in await asyncio.to_thread(self._lines) if line.state == OK]
         return self._page(
             "compose.html.jinja",
             page="compose",
@@ -208,7 +231,7 @@ class AppServer:
             },
             "general": self._html("findings.html.jinja", findings=general),
             "missing": [name for finding in findings if finding.get("missing") for name in finding["parameters"]],
-            "usual": usual_texts(command.texts),
+            "defaults": shown_defaults(command.texts),
             "errors": errors,
             "warnings": len(findings) - errors,
             "command": command.text(),
@@ -268,13 +291,17 @@ class AppServer:
 
     def _lines(self) -> list[Line]:
         """All runs, also those that are starting or were refused, the newest first."""
-        found = {folder: line_of(folder, self.folders.shown(folder)) for folder in self.folders.runs()}
+        found = {folder: self._line(folder) for folder in self.folders.runs()}
         for folder in self.launcher.waiting():
-            state = self.launcher.state_of(folder)
-            if folder not in found and state is not None:
-                found[folder] = replace(line_of(folder, self.folders.shown(folder)), state=state)
+            if folder not in found and (line := self._line(folder)).state:
+                found[folder] = line
         is_new = ("", *(line.started for line in found.values()))
         return sorted(found.values(), key=lambda line: line.started or max(is_new) + "~", reverse=True)
+
+    def _line(self, folder: Path) -> Line:
+        """The line of a run, in the state that its process says where its files don't."""
+        line, state = line_of(folder, self.folders.shown(folder)), self.launcher.state_of(folder)
+        return line if state is None else replace(line, state=state)
 
     async def runs(self, request: Request) -> Response:
         lines = await asyncio.to_thread(self._lines)
@@ -291,46 +318,62 @@ class AppServer:
         compared = await asyncio.to_thread(comparison_of, runs)
         return self._page("compare.html.jinja", page="runs", compared=compared)
 
-    def _live(self, folder: Path, shown: str) -> tuple[View, str]:
-        """A run, and the part of its page that changes while it goes on."""
+    def _live(self, folder: Path, shown: str) -> tuple[View, dict[str, str]]:
+        """A run, and the parts of its page that change while it goes on, by the id of their place."""
         view = view_of(folder, shown, self.launcher.state_of(folder))
-        return view, self._html("live.html.jinja", view=view, output=self.launcher.output_of(folder))
+        output = self.launcher.output_of(folder)
+        return view, {
+            "tools": self._html("run_tools.html.jinja", view=view),
+            "live": self._html("live.html.jinja", view=view, output=output),
+        }
 
     async def run(self, request: Request) -> Response:
         folder, shown = self._run(request)
-        view, html = await asyncio.to_thread(self._live, folder, shown)
-        return self._page("run.html.jinja", page="runs", view=view, live=Markup(html))  # a page's own part
+        stamp = await asyncio.to_thread(
+            self._stamp, folder
+        )  # before the page: what changes meanwhile is seen as a change
+        view, parts = await asyncio.to_thread(self._live, folder, shown)
+        tools, live = Markup(parts["tools"]), Markup(parts["live"])  # the page's own parts
+        return self._page("run.html.jinja", page="runs", view=view, stamp=stamp, tools=tools, live=live)
 
     async def events(self, request: Request) -> Response:
-        """The changing part of a run's page, each time its files have changed; at the end, word that the page is to be loaded again."""
+        """The changing parts of a run's page, each time its files have changed; at the end, word that the page is to be loaded again."""
         folder, shown = self._run(request)
         return StreamingResponse(self._follow(folder, shown, request), media_type="text/event-stream")
 
     async def _follow(self, folder: Path, shown: str, request: Request) -> AsyncIterator[str]:
-        seen: Any = None
+        seen = ""
         while not (self.is_ending() or await request.is_disconnected()):
             stamp = await asyncio.to_thread(self._stamp, folder)
             if stamp != seen:
                 seen = stamp
-                view, html = await asyncio.to_thread(self._live, folder, shown)
-                yield f"data: {json.dumps(html)}\n\n"
+                view, parts = await asyncio.to_thread(self._live, folder, shown)
+                yield f"data: {json.dumps(parts)}\n\n"
                 if not view.line.is_live:
                     yield "event: ended\ndata: 1\n\n"
                     return
             await asyncio.sleep(EVERY)
 
-    def _stamp(self, folder: Path) -> Any:
+    async def stamp(self, request: Request) -> Response:
+        """What changes when the page of a run is to be loaded again: another tab, or a terminal, may have resumed, renamed or removed it."""
+        folder, _ = self._run(request)
+        return JSONResponse({"stamp": await asyncio.to_thread(self._stamp, folder)})
+
+    def _stamp(self, folder: Path) -> str:
         """Changes with the files that a run writes as it goes on, and with the state of its process."""
-        stamps: list[Any] = [
-            self.launcher.state_of(folder),
-            line_of(folder, "").state,
-            self.launcher.output_of(folder),
-        ]
+        stamps: list[Any] = [self._line(folder).state, self.launcher.output_of(folder)]
         for name in (RUN_FILE, "metrics.jsonl", "samples.jsonl", "report.html", PIPELINE_FILE, "sweep/trials.json"):
             with suppress(OSError):
                 stat = (folder / name).stat()
                 stamps.append((name, stat.st_mtime_ns, stat.st_size))
-        return stamps
+        return sha256(repr(stamps).encode()).hexdigest()[:16]
+
+    async def predictions(self, request: Request) -> Response:
+        """The rows that the model answered in evaluations, those with the words that are looked for first."""
+        folder, _ = self._run(request)
+        words = request.query_params.get("words", "")
+        found: Predictions = await asyncio.to_thread(predictions_of, folder, words)
+        return self._page("predictions.html.jinja", page="runs", found=found, words=words, line=self._line(folder))
 
     async def report(self, request: Request) -> Response:
         folder, shown = self._run(request)
@@ -343,9 +386,9 @@ class AppServer:
 
     async def stop(self, request: Request) -> Response:
         folder, shown = self._run(request)
-        if not self.launcher.stop(folder):
+        if not self.launcher.stop(folder, at_once=request.url.path == "/run/stop-at-once"):
             raise HTTPException(409, f"No process that can be stopped writes to {shown}.")
-        return JSONResponse({"stopped": shown})
+        return JSONResponse({"told": "It saves a checkpoint if it has begun to train, and stops."})
 
     async def resume(self, request: Request) -> Response:
         folder, shown = self._run(request)
@@ -368,16 +411,82 @@ class AppServer:
         self.launcher.forget(folder)
         return JSONResponse({"location": "/runs"})
 
+    async def removal(self, request: Request) -> Response:
+        """The question that is asked before a run is removed."""
+        folder, _ = self._ended(request)
+        removal = await asyncio.to_thread(removal_of, self.folders, folder, self.folders.runs())
+        return JSONResponse({"ask": removal.in_words()})
+
+    async def remove(self, request: Request) -> Response:
+        folder, shown = self._ended(request)
+        if (await _body(request)).get("sure") is not True:
+            raise HTTPException(400, f"{shown} is removed only by who was asked.")
+        with _named_in(shown):
+            await asyncio.to_thread(remove_run, self.folders, folder)
+        self.launcher.forget(folder)
+        return JSONResponse({"location": "/runs"})
+
+    async def rename(self, request: Request) -> Response:
+        folder, shown = self._ended(request)
+        name = str((await _body(request)).get("name") or "").strip()
+        with _named_in(shown):
+            target = await asyncio.to_thread(rename_run, self.folders, folder, name, self.folders.runs())
+        self.launcher.moved(folder, target)
+        return JSONResponse({"location": _address("/run", self.folders.shown(target))})
+
+    def _ended(self, request: Request) -> tuple[Path, str]:
+        """The run that a request is about, to which no process writes or is about to. Raises Kept if one does."""
+        folder, shown = self._run(request)
+        if self.launcher.process_of(folder) is not None:
+            raise Kept(f"A process writes to {shown}: stop it first.")
+        return folder, shown
+
+    # ---- files
+
+    async def files_page(self, request: Request) -> Response:
+        found = await asyncio.to_thread(uploads, self.folders, self.folders.runs())
+        return self._page("files.html.jinja", page="files", files=found)
+
+    async def remove_file(self, request: Request) -> Response:
+        path = await self._unused_file(request)
+        if (await _body(request)).get("sure") is not True:
+            raise HTTPException(400, f"{path.name} is removed only by who was asked.")
+        with _named_in(path.name):
+            path.unlink()
+        return JSONResponse({"location": "/files"})
+
+    async def rename_file(self, request: Request) -> Response:
+        path = await self._unused_file(request)
+        name = str((await _body(request)).get("name") or "").strip()
+        with _named_in(path.name):
+            rename_upload(self.folders, path, name)
+        return JSONResponse({"location": "/files"})
+
+    async def _unused_file(self, request: Request) -> Path:
+        """The uploaded file that a request is about, which no run reads that is going. Raises Kept if one may."""
+        path = upload_named(self.folders, request.query_params.get("file", ""))
+        lines = await asyncio.to_thread(self._lines)
+        going = [line.folder for line in lines if line.is_live and (not line.data or self._is_at(line.data, path))]
+        if going:
+            raise Kept(f"{path.name} may be read by {', '.join(going)}, which is going on.")
+        return path
+
+    def _is_at(self, text: str, path: Path) -> bool:
+        with suppress(Outside):
+            return self.folders.resolve(text) == path.resolve()
+        return False
+
     # ---- try
 
     async def try_page(self, request: Request) -> Response:
-        lines = [line for line in await asyncio.to_thread(self._lines) if line.state == "ok"]
-        chosen = request.query_params.get("folder") or (lines[0].folder if lines else "")
-        model = next((line.model for line in lines if line.folder == chosen), "")
-        against = (
-            "" if not model or model.startswith("scratch:") else "base"
-        )  # a new model has nothing to be compared with
-        return self._page("try.html.jinja", page="try", lines=lines, chosen=chosen, against=against)
+        lines = await asyncio.to_thread(self._lines)
+        models = {model: line for line in lines if (model := models_of(self.folders.resolve(line.folder), line))}
+        chosen = request.query_params.get("folder") or next(iter(models), "")
+        started_from = models[chosen].model if chosen in models else ""
+        is_new = not started_from or started_from.startswith("scratch:")  # there is nothing to compare it with
+        return self._page(
+            "try.html.jinja", page="try", models=list(models), chosen=chosen, against="" if is_new else "base"
+        )
 
     async def try_open(self, request: Request) -> Response:
         body = await _body(request)
@@ -387,16 +496,17 @@ class AppServer:
                 self.folders.resolve(settings[name].partition("@")[0])
         if self.answering is not None:
             self.answering.stop()
-        self.answering = Worker("answer", self.folders.home)
+        worker = self.answering = Worker("answer", self.folders.home)
         try:
-            parts = [part async for part in self.answering.ask({"open": settings})]
+            parts = [part async for part in worker.ask({"open": settings})]
         except Ended:
             raise HTTPException(
                 500, "The process that loads the models has ended: there may be too little memory for them."
             ) from None
         opened = next((part["opened"] for part in parts if "opened" in part), None)
         findings = [finding for part in parts for finding in part.get("findings", ())]
-        return JSONResponse({"opened": opened, "findings": self._html("findings.html.jinja", findings=findings)})
+        html = self._html("findings.html.jinja", findings=findings)
+        return JSONResponse({"opened": opened, "findings": html, "talk": worker.name})
 
     async def try_say(self, request: Request) -> Response:
         """Pieces of the answers, as lines of JSON."""
@@ -404,6 +514,8 @@ class AppServer:
         worker = self.answering
         if worker is None or worker.is_busy:
             raise HTTPException(409, "Load a model first, and wait for its last answer.")
+        if body.get("talk") != worker.name:
+            raise HTTPException(409, "Other models were loaded in another tab: load these again.")
         order = {"reset": True} if body.get("reset") else {"say": str(body.get("text", ""))}
 
         async def pieces() -> AsyncIterator[str]:
@@ -441,8 +553,8 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"code": _with_code, "address": _address}
-    environment.globals |= {"starting": STARTING, "row_endings": ROW_ENDINGS}
+    environment.filters |= {"code": _with_code, "address": _address, "bytes": show_bytes, "day": _day}
+    environment.globals |= {"starting": STARTING, "stopping": STOPPING, "row_endings": ROW_ENDINGS}
     return environment
 
 
@@ -454,8 +566,21 @@ def _with_code(text: str) -> Markup:
     )
 
 
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+
+
 def _address(page: str, folder: str) -> str:
     return f"{page}?folder={quote(folder, safe='/')}"
+
+
+@contextmanager
+def _named_in(shown: str) -> Iterator[None]:
+    """A context that answers a failure of the disk with what it was about."""
+    try:
+        yield
+    except OSError as problem:
+        raise HTTPException(500, f"{shown}: {problem.strerror or problem}") from None
 
 
 async def _body(request: Request) -> dict[str, Any]:

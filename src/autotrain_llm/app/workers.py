@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -27,6 +28,7 @@ class Worker:
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.kind, self.folder = kind, folder
+        self.name = secrets.token_hex(8)  # of this process, for a page that asks it again
         self.is_busy = False
         self._owed = 0  # answers whose rest nobody has read
         self._process: asyncio.subprocess.Process | None = None

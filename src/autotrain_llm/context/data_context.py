@@ -265,14 +265,19 @@ class DataContext:
         stored: Path | None = None,
     ) -> Prepared:
         """Rows as tokens; those of a mixture source by source. `stored` is a folder that may have them."""
+        from autotrain_llm.data.bounded_caches import tidy
         from autotrain_llm.data.mixture.dataset import MixedDataset
         from autotrain_llm.data.mixture.prepare import prepare_mixture
         from autotrain_llm.data.tokenize.prepare import prepare
 
         cache, progress = self.cache, self.progress
         if isinstance(dataset, MixedDataset):
-            return prepare_mixture(dataset, tokenizer, preparation, self.config.seed, cache, progress, idle_work)
-        return prepare(dataset, tokenizer, preparation, cache, progress, idle_work, stored)
+            prepared = prepare_mixture(dataset, tokenizer, preparation, self.config.seed, cache, progress, idle_work)
+        else:
+            prepared = prepare(dataset, tokenizer, preparation, cache, progress, idle_work, stored)
+        if cache is not None and not prepared.from_cache:
+            tidy(cache.parent)
+        return prepared
 
     @cached_property
     def teacher_rows(self) -> TeacherRows | None:

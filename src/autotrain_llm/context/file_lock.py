@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
+
+LOOKS, PAUSE = (
+    5,
+    0.01,
+)  # who looks whether a lock is free holds it for a moment: it is tried that often, with so many seconds between
 
 
 class FileLock:
@@ -24,9 +30,7 @@ class FileLock:
         mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
         while not self._depth:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-            try:
-                fcntl.flock(descriptor, mode)
-            except BlockingIOError:
+            if not _lock(descriptor, mode):
                 os.close(descriptor)
                 return False
             if _is_same_file(descriptor, self.path):
@@ -73,6 +77,18 @@ class FileLock:
 
     def __exit__(self, *details: object) -> None:
         self.release()
+
+
+def _lock(descriptor: int, mode: int) -> bool:
+    """Lock an open file; False if another process holds it for longer than a look takes."""
+    for _ in range(LOOKS):
+        try:
+            fcntl.flock(descriptor, mode)
+        except BlockingIOError:
+            time.sleep(PAUSE)
+        else:
+            return True
+    return False
 
 
 def _is_same_file(descriptor: int, path: Path) -> bool:

@@ -13,6 +13,10 @@ STOPPING = tuple(signum for signum in (signal.SIGINT, signal.SIGTERM, SIGHUP) if
 EVENTS = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated", SIGHUP: "Terminal closed"}
 
 
+# Signals whose handlers have raised, with what they raised, until the context of the handler has ended.
+_raised: list[tuple[int, BaseException]] = []
+
+
 class Stopped(KeyboardInterrupt):
     """A signal before training, when there is nothing to save. Training installs its own handlers."""
 
@@ -36,21 +40,21 @@ def handled(handler: Callable[[int, FrameType | None], None], signals: tuple[int
     """Handlers for these signals; a SIGHUP that is ignored stays ignored, as `nohup` has it. Does nothing outside of the main thread, where no
     handler can be installed.
 
-    Python swallows what a handler raises while a destructor or the callback of a weak reference runs, and prints its traceback. A handler remembers the
-    signal itself; the traceback is left out here.
+    Python swallows what a handler raises while a destructor or the callback of a weak reference runs, and so does a library that catches everything while it
+    is imported. The traceback that Python prints is left out here, and the signal is not lost: the next handlers that are installed inside these get it too.
     """
     before = {}
-    raised: list[BaseException] = []
+    earlier_ones = len(_raised)
 
     def remembered(signum: int, frame: FrameType | None) -> None:
         try:
             handler(signum, frame)
         except BaseException as stop:
-            raised.append(stop)
+            _raised.append((signum, stop))
             raise
 
     def unraisable(swallowed: sys.UnraisableHookArgs) -> None:
-        if not any(swallowed.exc_value is stop for stop in raised):
+        if not any(swallowed.exc_value is stop for _, stop in _raised):
             shown(swallowed)
 
     shown, sys.unraisablehook = sys.unraisablehook, unraisable
@@ -62,11 +66,24 @@ def handled(handler: Callable[[int, FrameType | None], None], signals: tuple[int
     except ValueError:
         pass
     try:
+        for signum in _swallowed():
+            remembered(signum, None)
         yield
     finally:
+        del _raised[earlier_ones:]
         for signum, earlier in before.items():
             signal.signal(signum, earlier)
         sys.unraisablehook = shown
+
+
+def _swallowed() -> list[int]:
+    """The signals whose exceptions have come to their end inside the context that they were to end: all but those that are being handled now."""
+    handled_now: list[BaseException] = []
+    fault = sys.exc_info()[1]
+    while fault is not None and not any(fault is each for each in handled_now):
+        handled_now.append(fault)
+        fault = fault.__context__
+    return [signum for signum, stop in _raised if not any(stop is each for each in handled_now)]
 
 
 def held_back() -> AbstractContextManager[None]:

@@ -20,8 +20,13 @@ from autotrain_llm.api import plan
 from autotrain_llm.app.checking import FileCheck
 from autotrain_llm.app.folders import Folders
 from autotrain_llm.app.launching import MOST_OUTPUT, Launcher
+from autotrain_llm.app.runs import view_of
 from autotrain_llm.app.server import AppServer, guarded
 from autotrain_llm.app.values import read_form
+from autotrain_llm.context.file_lock import FileLock
+from autotrain_llm.context.pipeline_record import PipelineRecord
+from autotrain_llm.declare.text import duration
+from support.resumable import write_checkpoint
 from support.rows import questions, write_rows
 
 TOKEN, PORT = "right-token", 8420
@@ -62,6 +67,9 @@ class Pages:
         answer = self.client.get(path)
         assert answer.status_code == status, answer.text
         return answer.text
+
+    def get_json(self, path: str) -> dict[str, Any]:
+        return json.loads(self.get(path))
 
     def post(self, path: str, body: Any = None, status: int = 200) -> dict[str, Any]:
         answer = self.client.post(path, json={} if body is None else body)
@@ -220,6 +228,52 @@ def test_a_run_is_a_process_of_its_own_that_is_stopped_by_a_signal(pages):
     assert "No process" in pages.post("/run/stop?folder=runs/sft-scratch-1m-1", status=409)["problem"]
 
 
+def test_a_run_that_was_told_to_stop_is_shown_as_stopping_and_is_told_again_only_on_purpose(pages, planned):
+    folder = start(pages)
+    wait_for((folder / ".lock").exists)
+    pid = pages.server.launcher.process_of(folder)
+    os.kill(pid, signal.SIGSTOP)  # it is at a step that takes long
+    address = "folder=runs/sft-scratch-1m-1"
+    pages.post(f"/run/stop?{address}")
+    for page in ("/runs", f"/run?{address}"):
+        assert "Stopping" in pages.get(page)
+    sent = []
+    pages.server.launcher._signal = lambda pid: sent.append(pid)
+    pages.post(
+        f"/run/stop?{address}"
+    )  # of a page that does not know it yet: a second signal would end it without a checkpoint
+    assert sent == []
+    pages.post(f"/run/stop-at-once?{address}")
+    assert sent == [pid]
+    os.kill(pid, signal.SIGCONT)
+    wait_for(lambda: pages.server.launcher.process_of(folder) is None)
+    assert "Stopped" in pages.get("/runs")
+
+
+@pytest.mark.parametrize(
+    ("status", "badge"),
+    [("ok", "Finishing"), ("interrupted", "Stopping"), ("failed", "Failing"), ("running", "Running")],
+)
+def test_a_process_that_has_yet_to_write_its_report_is_shown_with_how_its_run_ended(pages, planned, status, badge):
+    folder = write_run(pages.folder / "runs" / "a", planned, status)
+    (folder / "report.html").write_text("the report of before")
+    with FileLock(folder / ".lock") as lock:
+        lock.write_owner()
+        text = pages.get("/run?folder=runs/a")
+        assert badge in text and badge in pages.get("/runs") and "iframe" not in text
+    assert "iframe" in pages.get("/run?folder=runs/a")
+
+
+def test_a_process_that_ends_by_a_signal_before_it_had_handlers_was_stopped(pages):
+    folder = start(pages)
+    os.kill(pages.server.launcher.process_of(folder), signal.SIGKILL)
+    wait_for(lambda: pages.server.launcher.process_of(folder) is None)
+    for code, state in ((-signal.SIGTERM, "interrupted"), (143, "interrupted"), (2, "refused"), (1, "failed")):
+        pages.server.launcher._own[folder].returncode = code
+        if not (folder / "run.json").exists():
+            assert pages.server.launcher.state_of(folder) == state
+
+
 def test_a_run_that_is_refused_says_why_and_can_be_taken_from_the_list(pages):
     folder = start(pages, max_steps="1")
     wait_for(lambda: pages.server.launcher.process_of(folder) is None)
@@ -246,6 +300,80 @@ def test_a_run_is_resumed_with_its_own_words(pages, planned):
 
 
 # ---- runs
+
+
+def test_the_time_that_is_left_is_that_of_the_steps_since_the_run_was_resumed(pages, planned):
+    began = time.time() - 100
+    started = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(began))
+    folder = write_run(pages.folder / "runs" / "a", {**planned, "steps": 100}, "running", started=started)
+    logged = [{"step": step, "time": began - 9000 + step, "loss": 1.0} for step in range(1, 51)]
+
+    def left(*since: tuple[int, float]) -> str:
+        entries = [*logged, *({"step": step, "time": began + after, "loss": 1.0} for step, after in since)]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+        return view_of(folder, "runs/a").left
+
+    with FileLock(folder / ".lock"):
+        assert left() == left((51, 10)) == ""
+        assert left((51, 10), (60, 28)) == duration(80)
+
+
+def test_a_metric_that_was_zero_at_every_log_is_named_and_a_headline_is_drawn(pages, planned):
+    folder = write_run(pages.folder / "runs" / "a", {**planned, "trainer": "grpo"})
+    lines = [{"step": n, "time": n, "loss": 1.0 / n, "reward": 0.0, "clip_fraction": 0.0} for n in (1, 2, 3)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = pages.get("/run?folder=runs/a")
+    assert "<figcaption>Reward" in text and "The same at every log: clipped ratios 0." in text
+    other = write_run(pages.folder / "runs" / "b", planned)
+    (other / "metrics.jsonl").write_text("".join(json.dumps({**line, "clip_fraction": 0.5}) + "\n" for line in lines))
+    assert "Clipped ratios" in pages.get("/compare?folder=runs/a&folder=runs/b")
+
+
+def test_a_stopped_run_is_tried_and_trained_further_from_its_newest_checkpoint(pages, planned):
+    folder = write_run(pages.folder / "runs" / "a", planned, "interrupted")
+    assert "/try?" not in pages.get("/run?folder=runs/a")
+    for step in (3, 7):
+        write_checkpoint(folder, step)
+    checkpoint = "runs/a/checkpoints/checkpoint-7"
+    text = pages.get("/run?folder=runs/a")
+    assert f"/try?folder={checkpoint}" in text and f"/compose?model={checkpoint}" in text
+    assert f'value="{checkpoint}"' in pages.get(f"/try?folder={checkpoint}")
+    assert f'name="model" value="{checkpoint}"' in pages.get(f"/compose?model={checkpoint}")
+
+
+def test_a_pipeline_that_was_stopped_or_killed_says_so(pages):
+    folder = pages.folder / "runs" / "two"
+    folder.mkdir(parents=True)
+    for status, badge in (("running", "Killed"), ("stopped", "Stopped"), ("ok", "Finished")):
+        (folder / "pipeline.json").write_text(json.dumps(PipelineRecord(status=status).as_json()))
+        assert badge in pages.get("/runs") and badge in pages.get("/run?folder=runs/two")
+    (folder / "pipeline.json").write_text(json.dumps(PipelineRecord(status="running").as_json()))
+    with FileLock(folder / ".lock") as lock:
+        lock.write_owner()
+        assert "Running" in pages.get("/run?folder=runs/two")
+
+
+def test_another_tab_is_told_by_a_stamp_that_a_run_has_changed(pages, planned):
+    folder = write_run(pages.folder / "runs" / "a", planned)
+    stamp = pages.get_json("/run/stamp?folder=runs/a")["stamp"]
+    assert f'data-stamp="{stamp}"' in pages.get("/run?folder=runs/a")
+    with FileLock(folder / ".lock") as lock:  # it was resumed
+        lock.write_owner()
+        assert pages.get_json("/run/stamp?folder=runs/a")["stamp"] != stamp
+
+
+def test_predictions_are_searched(pages, planned):
+    folder = write_run(pages.folder / "runs" / "a", planned)
+    (folder / "eval").mkdir()
+    rows = [
+        {"file": "x.jsonl", "row": n, "prompt": f"red {n}", "prediction": EVIL, "reference": "blue"} for n in range(60)
+    ]
+    (folder / "eval" / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + "{cut")
+    assert "Search 61 rows" in pages.get("/run?folder=runs/a") or "Search 60 rows" in pages.get("/run?folder=runs/a")
+    text = pages.get("/run/predictions?folder=runs/a")
+    assert "60 rows; the first 50 are shown" in text and EVIL not in text
+    text = pages.get("/run/predictions?folder=runs/a&words=Red+17")
+    assert "1 of 60 rows" in text and "red 17" in text
 
 
 def test_the_list_has_every_run_and_a_damaged_one(pages, planned):
@@ -305,6 +433,22 @@ def test_what_is_missing_is_offered_with_usual_values_and_recognised_columns(tmp
     new = read_form({**form, "model": "scratch:1m"}, folders)
     (missing,) = [one for one in FileCheck().check(new)["findings"] if one.get("missing")]
     assert missing["fix_of"]["lr"] == "0.001"
+
+
+def test_no_fix_names_a_column_that_is_not_known_to_be_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path / "pairs.jsonl", [{"question": f"{n}?", "good": "yes", "bad": "no"} for n in range(3)])
+    folders, columns = Folders((tmp_path.resolve(),)), {"question", "good", "bad"}
+    seen = set()
+    for trainer in ("sft", "dpo", "reward", "ppo"):
+        for data in ({}, {"data_path": "pairs.jsonl"}, {"data_path": "pairs.jsonl", "text_column": "goood"}):
+            document = FileCheck().check(read_form({"trainer": trainer, "model": "scratch:1m", **data}, folders))
+            for finding in document["findings"]:
+                named = {value for name, value in finding["fix_of"].items() if name.endswith("_column")}
+                assert named <= (columns if data else set()), (trainer, data, finding)
+                assert data or "_column" not in finding["fix"].replace("-", "_")
+                seen |= named
+    assert seen == columns
 
 
 def test_a_run_that_goes_on_is_sent_as_it_changes_until_it_ends(pages, planned):
@@ -376,6 +520,51 @@ def test_names_from_files_are_escaped_everywhere(pages, planned):
 # ---- files
 
 
+def test_a_run_is_removed_from_its_page_after_the_question_and_not_while_it_goes_on(pages, planned):
+    folder = write_run(pages.folder / "runs" / "a", planned)
+    with FileLock(folder / ".lock") as lock:
+        lock.write_owner()
+        assert "/run/remove" not in pages.get("/run?folder=runs/a")
+        pages.post("/run/remove?folder=runs/a", {"sure": True}, status=409)
+        pages.get("/run/removal?folder=runs/a", status=409)
+    assert "Remove runs/a" in pages.get_json("/run/removal?folder=runs/a")["ask"]
+    pages.post("/run/remove?folder=runs/a", status=400)
+    assert (folder / "run.json").exists()
+    assert pages.post("/run/remove?folder=runs/a", {"sure": True}) == {"location": "/runs"}
+    assert not folder.exists() and "No runs yet" in pages.get("/runs")
+    pages.post("/run/remove?folder=/etc", {"sure": True}, status=403)
+    (pages.folder / "mine").mkdir()
+    pages.post("/run/remove?folder=mine", {"sure": True}, status=404)  # no run
+
+
+def test_a_run_is_renamed_and_what_its_process_has_printed_goes_with_it(pages):
+    folder = start(pages)
+    wait_for((folder / ".lock").exists)
+    pages.post("/run/stop?folder=runs/sft-scratch-1m-1")
+    wait_for(lambda: pages.server.launcher.process_of(folder) is None)
+    answer = pages.post("/run/rename?folder=runs/sft-scratch-1m-1", {"name": "better"})
+    assert answer == {"location": "/run?folder=runs/better"}
+    assert "training" in pages.get("/run?folder=runs/better") and "sft-scratch-1m-1" not in pages.get("/runs")
+    pages.post("/run/rename?folder=runs/better", {"name": "../x"}, status=409)
+
+
+def test_an_upload_is_renamed_and_removed_but_not_while_a_run_may_read_it(pages, planned):
+    pages.client.post("/upload?name=rows.jsonl", content=b"{}")
+    assert "rows.jsonl" in pages.get("/files")
+    folder = write_run(pages.folder / "runs" / "a", {**planned, "data": {"path": "uploads/rows.jsonl"}}, "running")
+    with FileLock(folder / ".lock") as lock:
+        lock.write_owner()
+        told = pages.post("/files/remove?file=rows.jsonl", {"sure": True}, status=409)
+        assert "runs/a" in told["problem"]
+    assert "runs/a can't be resumed without it" in pages.get("/files")
+    pages.post("/files/rename?file=rows.jsonl", {"name": "more.jsonl"})
+    pages.post("/files/remove?file=more.jsonl", status=400)
+    assert 'value="uploads/more.jsonl"' in pages.get("/compose?data_path=uploads/more.jsonl")
+    pages.post("/files/remove?file=more.jsonl", {"sure": True})
+    assert list((pages.folder / "uploads").iterdir()) == [] and "No uploaded files" in pages.get("/files")
+    pages.post("/files/remove?file=..%2Fruns%2Fa%2Frun.json", {"sure": True}, status=409)
+
+
 def test_a_file_is_uploaded_beside_the_others_and_offered(pages):
     answer = pages.client.post("/upload?name=my rows.jsonl", content=b'{"text": "a"}\n').json()
     assert answer == {"path": "uploads/my-rows.jsonl"}
@@ -394,7 +583,10 @@ def test_try_refuses_what_is_not_a_model_with_its_finding(pages):
     with pages.client:
         answer = pages.post("/try/open", {"model": "nowhere"})
         assert answer["opened"] is None and "nowhere" in answer["findings"]
-        assert pages.post("/try/say", {"text": "x"}) == {"end": True}  # no model, no answer
+        assert pages.post("/try/say", {"text": "x", "talk": answer["talk"]}) == {"end": True}  # no model, no answer
+        pages.post("/try/open", {"model": "elsewhere"})  # in another tab
+        told = pages.post("/try/say", {"text": "x", "talk": answer["talk"]}, status=409)
+        assert "another tab" in told["problem"]
     pages.post("/try/open", {"model": "/etc"}, status=403)
 
 

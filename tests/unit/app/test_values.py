@@ -10,7 +10,9 @@ from autotrain_llm.app.folders import Folders
 from autotrain_llm.app.form import form_for, label_of
 from autotrain_llm.app.values import OFFERED, as_text, read_form, with_changes
 from autotrain_llm.cli.parser import read
+from autotrain_llm.config.presets import read_preset
 from autotrain_llm.config.registry import PARAMS, READS, TRAINERS, verdict
+from autotrain_llm.config.resolved import PRESET, resolve
 
 
 @pytest.fixture
@@ -127,3 +129,31 @@ def test_a_fix_sets_and_clears_fields():
         '{"a": 1}',
         "0.30000000000000004",
     ]
+
+
+def test_a_group_that_is_turned_on_has_its_settings_below_the_first_fields():
+    def names(sections) -> dict[str, set[str]]:
+        return {section.title: {field.name for field in section.fields} for section in sections}
+
+    for switch, name in (("peft", "lora_r"), ("use_sweep", "sweep_n_trials")):
+        off, on = form_for({"trainer": "sft"}), form_for({"trainer": "sft", switch: "true"})
+        title = next(title for title, fields in names(off.more).items() if name in fields)
+        assert name in names(on.on)[title] and title not in names(on.more) and title not in names(off.on)
+        assert next(field for field in on.first if field.name == switch).remakes
+    by_preset = form_for({"trainer": "sft", "preset": "qlora"})
+    assert "lora_r" in {field.name for section in by_preset.on for field in section.fields}
+
+
+@pytest.mark.parametrize("preset", PARAMS["preset"].choices)
+def test_the_values_of_a_preset_are_shown_in_the_empty_fields(preset):
+    trainer = read_preset(preset).trainer.name
+    form = form_for({"trainer": trainer, "preset": preset, "model": "scratch:1m"})
+    sections = (*form.on, *form.more)
+    fields = {field.name: field for part in (form.first, *(section.fields for section in sections)) for field in part}
+    values = resolve({"trainer": trainer, "preset": preset}).layer(PRESET).values
+    shown = {name: value for name, value in values.items() if name in fields}
+    assert shown
+    for name, value in shown.items():
+        text = ("on" if value else "off") if PARAMS[name].kind == "switch" else as_text(value)
+        assert fields[name].default == f"preset: {text}"
+        assert fields[name].control != "switch" or not value  # a box that isn't ticked would say that it is off

@@ -64,3 +64,25 @@ def test_a_lock_ends_with_its_process(tmp_path):
     process.kill()
     process.wait(timeout=10)
     assert owner_of_lock(tmp_path / "lock") is None and FileLock(tmp_path / "lock").acquire(wait=False)
+
+
+def test_who_looks_whether_a_lock_is_free_does_not_keep_another_from_locking(tmp_path):
+    path, ended = tmp_path / "lock", threading.Event()
+    path.touch()
+
+    def look() -> None:
+        while not ended.is_set():
+            owner_of_lock(path)
+            time.sleep(0.0005)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        for _ in range(200):
+            lock = FileLock(path)
+            assert lock.acquire(wait=False)
+            lock.release()
+            path.touch()
+    finally:
+        ended.set()
+        thread.join()

@@ -43,18 +43,35 @@ document.addEventListener("click", async (event) => {
     }
   }
   const acting = event.target.closest("[data-post]");
-  if (acting && (!acting.dataset.ask || confirm(acting.dataset.ask))) {
-    acting.disabled = true;
-    const answer = await asked(acting.dataset.post + "?folder=" + encodeURIComponent(one("[data-run]").dataset.run), {});
-    if (answer.problem) {
-      tell(answer.problem);
-      acting.disabled = false;
-      if (answer.status === 409) setTimeout(() => location.reload(), 2500);  // the run is not in the state that this page shows
-    }
-    else if (answer.location) location.assign(answer.location);
-    else tell("It saves a checkpoint if it has begun to train, and stops.");
-  }
+  if (acting) act(acting);
 });
+
+// Carries out what a button does with its run or its file, when what it asks first was answered.
+async function act(button) {
+  const { file } = button.closest("[data-file]")?.dataset ?? {}, { run } = one("[data-run]")?.dataset ?? {};
+  const about = file === undefined ? "?folder=" + encodeURIComponent(run) : "?file=" + encodeURIComponent(file);
+  const body = await answered(button, about);
+  if (!body) return;
+  button.disabled = true;
+  const answer = await asked(button.dataset.post + about, body);
+  if (answer.location) return location.assign(answer.location);
+  button.disabled = false;
+  if (!answer.problem) return tell(answer.told);
+  tell(answer.problem);
+  if (answer.status === 409 && run) setTimeout(() => location.reload(), 4000);  // the run may not be in the state that this page shows
+}
+
+// What is sent with an action: null if it was not wanted after all.
+async function answered(button, about) {
+  const { ask, question, newName } = button.dataset;
+  if (newName !== undefined) {
+    const name = prompt("The new name of " + newName, newName);
+    return name && name.trim() !== newName ? { name } : null;
+  }
+  const answer = question ? await (await fetch(question + about)).json().catch(() => ({ problem: GONE })) : { ask };
+  if (answer.problem) return tell(answer.problem), null;
+  return !answer.ask || confirm(answer.ask) ? { sure: true } : null;
+}
 
 // ---- compose
 
@@ -98,9 +115,9 @@ function compose() {
       if (found) place.closest("details")?.setAttribute("open", "");
     }
     for (const field of all(".field", form)) field.classList.toggle("missing", answer.missing.includes(field.dataset.name));
-    for (const [name, words] of Object.entries(answer.usual)) {
+    for (const [name, words] of Object.entries(answer.defaults)) {
       const control = one("#f-" + name);
-      if (control) control.placeholder = words;
+      if (control && "placeholder" in control) control.placeholder = words;
     }
     const elsewhere = Object.keys(answer.fields).filter((name) => !one(`[data-found="${CSS.escape(name)}"]`, form));
     one("#general").innerHTML = answer.general + elsewhere.map((name) => answer.fields[name].html).join("");
@@ -150,7 +167,7 @@ function compose() {
     const sent = values();
     const answer = await asked("/compose/fields", { values: sent, changes });
     if (answer.problem) return fail(answer.problem);
-    const open = one("#more").open, focused = document.activeElement?.id, now = values();
+    const open = one("#more").open, sought = one("#search").value, focused = document.activeElement?.id, now = values();
     fields.innerHTML = answer.html;
     for (const [name, value] of Object.entries(now)) {  // what was typed in the meantime
       const control = one("#f-" + name);
@@ -158,6 +175,7 @@ function compose() {
     }
     if (answer.trainer) one("#f-trainer").value = answer.trainer;
     one("#more").open = open;
+    if (sought) { one("#search").value = sought; search(); }
     for (const [name, value] of secrets) if (one("#f-" + name)) one("#f-" + name).value = value;
     const first = Object.keys(changes)[0];
     (document.getElementById(focused) || (first && one("#f-" + first)) || form).focus();
@@ -173,6 +191,10 @@ function compose() {
       any ||= shown.length > 0;
     }
     one(".none", form).hidden = any;
+    const more = one("#more");
+    if (words.length && !("was" in more.dataset)) more.dataset.was = more.open ? "1" : "";
+    if (words.length) more.open = true;
+    else if ("was" in more.dataset) { more.open = more.dataset.was === "1"; delete more.dataset.was; }
   }
 
   async function upload(file) {
@@ -195,7 +217,7 @@ function compose() {
   });
   form.addEventListener("change", (event) => {
     if (event.target.type === "file") { if (event.target.files[0]) upload(event.target.files[0]); }
-    else if (event.target.name === "trainer" || event.target.name === "peft") remake({});
+    else if (event.target.name === "trainer" || event.target.closest("[data-remakes]")) remake({});
     else if (event.target.id !== "search") soon(50);
   });
   document.addEventListener("click", (event) => {
@@ -283,31 +305,58 @@ function runs() {
   addEventListener("pageshow", () => { refine(); chosen(); });  // a page that is gone back to has its boxes ticked
 }
 
-// ---- a run that is going on
+// ---- a run
 
+// A run that is going on is followed by events while the page is seen: a browser has few connections for all tabs.
 function follow(folder) {
-  const events = new EventSource("/run/events?folder=" + encodeURIComponent(folder));
-  events.onmessage = (event) => {
-    const live = one("#live"), open = all("details", live).map((part) => part.open);
-    live.innerHTML = JSON.parse(event.data);
-    all("details", live).forEach((part, index) => (part.open = open[index] || false));
-    const output = one(".output", live);
-    if (output) output.scrollTop = output.scrollHeight;
-  };
+  let events = null;
   const lost = one("#lost");
-  events.onopen = () => { lost.hidden = true; };
-  events.onerror = () => {
-    lost.textContent = (events.readyState === EventSource.CLOSED ? ANOTHER : GONE) + " This page shows how the run was then.";
-    lost.hidden = false;
-  };
-  events.addEventListener("ended", () => { events.close(); location.reload(); });
+
+  function begin() {
+    events?.close();
+    events = document.hidden ? null : new EventSource("/run/events?folder=" + encodeURIComponent(folder));
+    if (!events) return;
+    events.onmessage = (event) => {
+      const parts = JSON.parse(event.data), live = one("#live"), open = all("details", live).map((part) => part.open);
+      live.innerHTML = parts.live;
+      all("details", live).forEach((part, index) => (part.open = open[index] || false));
+      if (one("#tools").dataset.shown !== parts.tools) one("#tools").innerHTML = one("#tools").dataset.shown = parts.tools;
+      const output = one(".output", live);
+      if (output) output.scrollTop = output.scrollHeight;
+    };
+    events.onopen = () => { lost.hidden = true; };
+    events.onerror = () => {
+      lost.textContent = (events.readyState === EventSource.CLOSED ? ANOTHER : GONE) + " This page shows how the run was then.";
+      lost.hidden = false;
+    };
+    events.addEventListener("ended", () => { events.close(); location.reload(); });
+  }
+  document.addEventListener("visibilitychange", begin);
+  begin();
+}
+
+// One that is not may be resumed, renamed or removed in another tab.
+function watch({ run, stamp }) {
+  setInterval(async () => {
+    if (document.hidden) return;
+    const response = await fetch("/run/stamp?folder=" + encodeURIComponent(run)).catch(() => null);
+    if (response?.status === 404 || (response?.ok && (await response.json()).stamp !== stamp)) location.reload();
+  }, 3000);
+}
+
+// The list of a folder that has no runs yet.
+function awaitRuns() {
+  setInterval(async () => {
+    const response = document.hidden ? null : await fetch("/runs?rows=1").catch(() => null);
+    if (response?.ok && (await response.text()).trim()) location.reload();
+  }, 3000);
 }
 
 // ---- try
 
 function trying() {
   const open = one("#open"), talk = one("#talk"), message = one("#message"), log = one("#exchanges"), halt = one("#halt");
-  let names = [];
+  let names = [], talking = "";
 
   open.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -324,6 +373,7 @@ function trying() {
     talk.hidden = !answer.opened;
     if (!answer.opened) return;
     names = answer.opened.map((speaker) => speaker.name);
+    talking = answer.talk;
     log.replaceChildren();
     one("#heads").replaceChildren(...names.map((name) => Object.assign(document.createElement("div"), { textContent: name })));
     message.focus();
@@ -352,7 +402,7 @@ function trying() {
     one("#send").disabled = true;
     halt.disabled = false;
     try {
-      const response = await fetch("/try/say", { method: "POST", body: JSON.stringify({ text }), headers: { "content-type": "application/json" } });
+      const response = await fetch("/try/say", { method: "POST", body: JSON.stringify({ text, talk: talking }), headers: { "content-type": "application/json" } });
       if (!response.ok) {
         question.remove();
         sides.remove();
@@ -392,7 +442,7 @@ function trying() {
   });
   halt.addEventListener("click", () => asked("/try/stop", {}));
   one("#again").addEventListener("click", async () => {
-    await fetch("/try/say", { method: "POST", body: JSON.stringify({ reset: true }), headers: { "content-type": "application/json" } }).catch(() => null);
+    await fetch("/try/say", { method: "POST", body: JSON.stringify({ reset: true, talk: talking }), headers: { "content-type": "application/json" } }).catch(() => null);
     log.replaceChildren();
     message.focus();
   });
@@ -401,4 +451,5 @@ function trying() {
 if (one("[data-compose]")) compose();
 if (one("[data-runs]")) runs();
 if (one("[data-try]")) trying();
-if (one("[data-run][data-live]")) follow(one("[data-run]").dataset.run);
+if (one("[data-no-runs]")) awaitRuns();
+if (one("[data-run]")) "live" in one("[data-run]").dataset ? follow(one("[data-run]").dataset.run) : watch(one("[data-run]").dataset);

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.data import cache as disk
+from autotrain_llm.data.bounded_caches import mark_used
 from autotrain_llm.data.chat.template import ChatTemplate, check_end_of_turn, find_template
 from autotrain_llm.data.dataset import Dataset, Progress
 from autotrain_llm.data.observations import Observations, findings_of
@@ -109,6 +110,8 @@ def prepare(
     found = (disk.load(folder, fingerprint) for folder in (stored, cache) if folder is not None)
     cached = next((loaded for loaded in found if loaded is not None), None)
     if cached is not None:
+        if cache is not None:
+            mark_used(cache / fingerprint)
         return _from_cache(cached, fingerprint, used)
     renderer.check()
     if not observations.refused:

@@ -44,16 +44,17 @@ class StageProcesses:
         self._handled.__exit__(None, None, None)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
-        self.received = signum
-        if self._child is None:
-            raise Interrupted(signum, STOPPED)
-        if self._child.poll() is None:
+        self.received = signum  # between two stages, the next one is not begun
+        if self._child is not None and self._child.poll() is None:
             self._child.send_signal(signum)
 
     def run(self, order: Mapping[str, Any]) -> tuple[int, dict[str, Any] | None]:
-        """Run a stage: the exit status, negative for a signal that killed it, and its document; None if it ended without one."""
+        """Run a stage: the exit status, negative for a signal that killed it, and its document; None if it ended without one. Raises Interrupted if a signal
+        came before."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # the child takes it over until it can handle them
         try:
+            if self.received is not None:
+                raise Interrupted(self.received, STOPPED)
             self._child = subprocess.Popen(
                 [sys.executable, "-m", "autotrain_llm", COMMAND],
                 stdin=subprocess.PIPE,

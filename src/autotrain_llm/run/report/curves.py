@@ -116,7 +116,7 @@ def panels(points: PointsOf, first: Sequence[str] = ("loss",)) -> tuple[list[Pan
 
 def unchanged(points: PointsOf, first: Sequence[str] = ("loss",)) -> list[tuple[str, float]]:
     """The metrics that had the same value at every log, with that value: they have no curve."""
-    constant = {name: of_metric for name, of_metric in points.items() if _is_constant(of_metric)}
+    constant = {name: of_metric for name, of_metric in points.items() if is_constant(of_metric)}
     return [
         (name, of_metric[0][1])
         for name, of_metric in constant.items()
@@ -130,11 +130,12 @@ def _curves(points: PointsOf, first: Sequence[str]) -> dict[str, Series]:
         name: Series(name, thinned(of_metric), name.startswith("eval_"))
         for name, of_metric in points.items()
         if (len(of_metric) > 1 or name in ("eval_loss", "loss"))
-        and (_without_prefix(name) in first or len(of_metric) == 1 or not _is_constant(of_metric))
+        and (_without_prefix(name) in first or len(of_metric) == 1 or not is_constant(of_metric))
     }
 
 
-def _is_constant(points: Sequence[Point]) -> bool:
+def is_constant(points: Sequence[Point]) -> bool:
+    """Whether a metric had one value at every log."""
     values = [value for _, value in points]
     return max(values) - min(values) <= SAME * max(map(abs, values))
 

@@ -32,12 +32,18 @@ class RunRecord:
             if inputs.is_first_process
             else None
         )
-        if self.file:
-            self.file.write()
-            records.write_command(folder, self.command, plan.resume)
+        self.resume = plan.resume
 
     def __enter__(self) -> RunRecord:
-        self.signals.__enter__()
+        """From here on a signal is recorded: there is no moment in which the record says that the run goes on, and nothing would write that it ended."""
+        try:
+            self.signals.__enter__()
+            if self.file:
+                self.file.write()
+                records.write_command(self.folder, self.command, self.resume)
+        except BaseException as fault:
+            self.__exit__(type(fault), fault, fault.__traceback__)
+            raise
         return self
 
     def __exit__(self, kind: type | None, fault: BaseException | None, traceback: TracebackType | None) -> None:

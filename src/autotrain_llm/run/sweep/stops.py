@@ -41,6 +41,8 @@ class Stops:
         self._opened.close()
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
+        if frame is None:  # it came before this context, and was swallowed there: the interpreter has not written it
+            os.write(self._writer, bytes([signum]))
         if self._is_at_once or self._again:
             raise Interrupted(signum, "Interrupted between trials")
         self._again = True

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from types import SimpleNamespace
 
 import pytest
 
+from autotrain_llm.api import plan
+from autotrain_llm.context.signals import stop_raises
+from autotrain_llm.run.artifacts import records
 from autotrain_llm.run.failures import Interrupted
 from autotrain_llm.run.session.callbacks import Signals
+from autotrain_llm.run.session.run_record import RunRecord
 from support.resumable import write_checkpoint
+from support.rows import questions, write_rows
 
 
 def stopped_twice(folder, **settings) -> Interrupted:
@@ -45,3 +51,32 @@ def test_a_signal_while_the_end_is_written_changes_nothing(tmp_path):
         signal.raise_signal(signal.SIGINT)
         signals.ignore()
         signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("moment", ["before", "while it is written"])
+def test_a_signal_before_the_training_is_recorded_whenever_it_comes(tmp_path, monkeypatch, light_llama, moment):
+    rows = write_rows(tmp_path / "rows.jsonl", questions(12))
+    values = {"lr": 1e-4, "epochs": 1, "batch_size": 4, "output_dir": str(tmp_path / "run")}
+    planned = plan(model=str(light_llama), data_path=str(rows), **values)
+    inputs = SimpleNamespace(findings=(), is_first_process=True, prepared=SimpleNamespace(prompt_format=None))
+    (tmp_path / "run").mkdir()
+
+    class Swallows:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def write_command(*args: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    def train() -> None:
+        with stop_raises():
+            if moment == "before":
+                Swallows()  # Python swallows what is raised in a destructor
+            with RunRecord(planned, inputs, tmp_path / "run"):
+                raise AssertionError("the training begins")
+
+    if moment != "before":
+        monkeypatch.setattr(records, "write_command", write_command)
+    with pytest.raises(Interrupted):
+        train()
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "interrupted"

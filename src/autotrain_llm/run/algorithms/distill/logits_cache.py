@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from autotrain_llm.data.bounded_caches import mark_used
 from autotrain_llm.data.tokenize.teacher_rows import ManyRows, targets_of
 from autotrain_llm.declare import digests
 from autotrain_llm.run.algorithms.distill.dataset import Collate
@@ -156,6 +157,7 @@ def read(path: Path | None, offsets: np.ndarray, top_k: int) -> CachedTopK | Non
     shapes = {"ids": (total, top_k), "logprobs": (total, top_k), "rest": (total,)}
     if any(arrays[name].shape != shape for name, shape in shapes.items()):
         return None
+    mark_used(path)
     return CachedTopK(**arrays, offsets=offsets)
 
 

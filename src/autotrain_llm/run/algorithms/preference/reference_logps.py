@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from autotrain_llm.data.bounded_caches import mark_used
 from autotrain_llm.data.order import no_grad_batches
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.reference_model import BEFOREHAND
@@ -139,7 +140,10 @@ def read(path: Path | None, shape: tuple[int, int]) -> np.ndarray | None:
         logps = np.load(path, allow_pickle=False) if path is not None else None
     except (OSError, ValueError, EOFError):
         return None
-    return logps if logps is not None and logps.shape == shape else None
+    if logps is None or path is None or logps.shape != shape:
+        return None
+    mark_used(path)
+    return logps
 
 
 def write(path: Path, logps: np.ndarray) -> None:

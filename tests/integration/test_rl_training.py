@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    LlamaConfig,
-    LlamaForSequenceClassification,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from autotrain_llm.api import train
 from autotrain_llm.config.registry import TRAINERS as DECLARED
 from autotrain_llm.run.algorithms.rl.advantages import discounted, generalised_advantages, token_rewards
 from support.models import TEMPLATE, build_llama
 from support.processes import run_together
+from support.reward_models import build_scorer
 from support.rows import COLOURS, write_rows
 
 REWARD = '''
@@ -80,15 +74,6 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     adapter, head = folder / "adapter_model.safetensors", folder / "value_head.safetensors"
     found = load_file(adapter if adapter.exists() else folder / "model.safetensors")
     return found | ({f"value head: {name}": one for name, one in load_file(head).items()} if head.exists() else {})
-
-
-def build_scorer(base: Path, folder: Path) -> Path:
-    """A reward model of random weights on a base's tokenizer."""
-    shutil.copytree(base, folder)
-    shape = AutoConfig.from_pretrained(base).to_dict() | {"num_labels": 1, "architectures": None}
-    torch.manual_seed(2)
-    LlamaForSequenceClassification(LlamaConfig(**shape)).save_pretrained(folder)
-    return folder
 
 
 def furthest(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> float:

@@ -19,7 +19,8 @@ from autotrain_llm.context.output_dir import is_intact
 from autotrain_llm.declare.parts import has_parts
 from support.models import build_llama
 from support.processes import run_together
-from support.rows import write_rows
+from support.reward_models import build_scorer
+from support.rows import COLOURS, write_rows
 
 SHARDED = (str(Path(__file__).parent.parent / "programs" / "sharded_on_cpu.py"),)
 TOLERANCE = 1e-6
@@ -79,9 +80,13 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(path)
 
 
-def losses(folder: Path) -> list[float]:
+def logged(folder: Path, name: str) -> list[float]:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [line["loss"] for line in lines if "loss" in line]
+    return [line[name] for line in lines if name in line]
+
+
+def losses(folder: Path) -> list[float]:
+    return logged(folder, "loss")
 
 
 def assert_equal(one: Path, other: Path, tolerance: float = TOLERANCE) -> None:
@@ -186,5 +191,39 @@ def test_the_first_loss_of_dpo_is_that_of_equal_models_in_half_precision_too(
     words = words_of(
         tmp_path, "dpo", models["untied"], 4, "--shard", "full", "--mixed-precision", "bf16", "--max-steps", "4"
     )
-    logged = losses(run(tmp_path, "run", 2, words))
-    assert logged[0] == pytest.approx(math.log(2), abs=1e-6) and logged[-1] < logged[0] - 1e-4
+    first, *_, last = losses(run(tmp_path, "run", 2, words))
+    assert first == pytest.approx(math.log(2), abs=1e-6) and last < first - 1e-4
+
+
+SAMPLING = {
+    "ppo": ("--rl-value-model", "separate", "--rl-reward-model-path", "{scorer}", "--rl-kl-coef", "0.1"),
+    "grpo": ("--rl-num-generations", "4", "--rl-kl-coef", "0.1", "--peft", "--lora-dropout", "0"),
+    "spo": ("--spo-first-answers", "2", "--rl-kl-coef", "0.1"),
+}
+
+
+@pytest.mark.parametrize("trainer", SAMPLING)
+def test_answers_are_sampled_from_a_policy_in_parts_as_from_a_whole_one(
+    trainer: str, tmp_path: Path, llama: Path
+) -> None:
+    (tmp_path / "rewards.py").write_text(
+        "def vowels(completions, **rest):\n    return [sum(letter in 'aeiou' for letter in text) / max(len(text), 1) for text in completions]\n"
+    )
+    rows = write_rows(
+        tmp_path / "prompts.jsonl", [{"prompt": f"{one} is {other}"} for one in COLOURS for other in COLOURS][:19]
+    )
+    scorer = build_scorer(llama, tmp_path / "scorer") if trainer == "ppo" else llama
+    words = ["llm", "--trainer", trainer, "--model", str(llama), "--data-path", str(rows), "--lr", "1e-3", *CONSTANT]
+    words += ["--rl-reward-fn", f"{tmp_path}/rewards.py:vowels", "--rl-chunk-size", "16", "--rl-mini-batch-size", "8"]
+    words += ["--rl-max-new-tokens", "6", "--mixed-precision", "fp32", "--max-steps", "8", "--valid-split", "3"]
+    words += ["--eval-strategy", "steps", "--eval-steps", "5", "--save-strategy", "steps", "--save-steps", "5"]
+    words += ["--load-best-model-at-end", "--gradient-checkpointing", "false", "--logging-steps", "1"]
+    words += [flag.format(scorer=scorer) for flag in SAMPLING[trainer]]
+    one = run(tmp_path, "one", 1, [*words, "--batch-size", "8"])
+    two = run(tmp_path, "two", 2, [*words, "--batch-size", "4", "--shard", "full"])
+    assert_equal(one, two)
+    if trainer == "ppo":
+        expected, found = (load_file(folder / "value_head.safetensors") for folder in (one, two))
+        assert {name: pytest.approx(weight.numpy(), abs=TOLERANCE) for name, weight in expected.items()} == found
+    for name in ("loss", "reward", "eval_reward"):
+        assert logged(one, name) == pytest.approx(logged(two, name), abs=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from pathlib import Path
 
 from support.rows import COLOURS
@@ -41,4 +42,16 @@ def build_bert(folder: Path) -> Path:
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     BertForMaskedLM(BertConfig(vocab_size=300, max_position_embeddings=512, **size)).save_pretrained(folder)
     BertTokenizerFast(tokenizer_object=raw, model_max_length=512).save_pretrained(folder)
+    return folder
+
+
+def build_scorer(base: Path, folder: Path) -> Path:
+    """Write a reward model of random weights on a base's tokenizer."""
+    import torch
+    from transformers import AutoConfig, LlamaConfig, LlamaForSequenceClassification
+
+    shutil.copytree(base, folder)
+    shape = AutoConfig.from_pretrained(base).to_dict() | {"num_labels": 1, "architectures": None}
+    torch.manual_seed(2)
+    LlamaForSequenceClassification(LlamaConfig(**shape)).save_pretrained(folder)
     return folder

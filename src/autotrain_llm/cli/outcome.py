@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.cli.render import count_line, findings_text, unchecked_lines, write_plan
-from autotrain_llm.cli.screen import Screen
+from autotrain_llm.cli.screen import Nowhere, Screen
 from autotrain_llm.cli.terminal import fit_to
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.config.resolved import GIVEN
@@ -69,6 +70,7 @@ def refuse(
     not_checked: Sequence[UncheckedItem] = (),
 ) -> int:
     """Refuse a run: print all findings, and their count last."""
+    _tell_launcher(findings)
     if screen.json:
         screen.document(REFUSED, findings, plan, not_checked=not_checked)
         return REFUSED
@@ -84,6 +86,7 @@ def fail(
 ) -> int:
     """A run failed: print the cause and the fix."""
     failure = Finding(message, fix, code="R101")
+    _tell_launcher([failure])
     if screen.json and screen.speaks:
         screen.document(FAILED, [*findings, failure], plan)
     else:
@@ -115,6 +118,7 @@ def fault(
     trace = "".join(traceback.format_exception(exception)).rstrip()
     name, message = type(exception).__name__, " ".join(str(exception).split())
     finding = Finding(f"{name}: {message}" if message else name, what_can_be_done(plan, _kept(trace)), code="R102")
+    _tell_launcher([finding])
     if screen.verbose:
         screen.write(trace)
     if screen.json and screen.speaks:
@@ -122,6 +126,20 @@ def fault(
     else:
         screen.complain(findings_text([finding], screen.err))
     return FAILED
+
+
+def _tell_launcher(findings: Sequence[Finding]) -> None:
+    """Write why this process ends into the file in which torchrun's agent (2.13) looks for it, and prints it in place of a hint at tracebacks."""
+    import json
+    import os
+    import time
+
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if path:
+        text, when = findings_text(findings, Nowhere()), str(int(time.time()))
+        document = {"message": {"message": text, "extraInfo": {"timestamp": when}}}
+        with suppress(OSError):
+            Path(path).write_text(json.dumps(document), encoding="utf-8")
 
 
 # What a run can do without: each of these is a way through other code.

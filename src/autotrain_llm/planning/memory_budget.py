@@ -50,7 +50,7 @@ SUMMED = (
 MAX_ITEMS = 1_000_000
 MAX_EPOCHS = 16
 SHORTEST, LARGEST = 16, 1 << 20
-DIVIDED = ("reference", "teacher")  # models that are divided among processes as the trained one is
+DIVIDED = ("reference", "teacher", "reward models")  # models that are divided among processes as the trained one is
 RANKS = (4, 8, 16, 32, 64, 128, 256)
 
 
@@ -159,6 +159,10 @@ class Memory:
         answers_at_once, no_grad_tokens = self._answers_at_once(config), self._no_grad_tokens(config, batch, full)
         shortfall = min(1.0, batch.shortfall / estimate.SHORTFALL_OF_DISTINCT_SHAPES) if self.half and not cuda else 0.0
         shards = self.processes if config.shard == FULL else self.shards
+        others = {name: size for name, size in resident.items() if name in DIVIDED}
+        if shards > 1:
+            resident |= {name: size // shards for name, size in others.items()}
+            precompute_bytes //= shards
         if self.processes > 1 and shards == 1:
             resident["buckets of gradients"] = 4 * estimate.trainable_values(shape, adapter)
         second, second_adapter = self._second(shape, config, adapter)
@@ -193,6 +197,7 @@ class Memory:
             answers_at_once=answers_at_once,
             resident=resident,
             shards=shards,
+            whole_beside=max(others.values(), default=0) if spec.samples and shards > 1 else 0,
         )
 
     def _second(
@@ -250,8 +255,7 @@ class Memory:
             )
         if config.trainer_spec.samples and config.rl_generation == "vllm":
             resident["vLLM"] = int(VLLM_SHARE * self.machine.device_memory)
-        resident = {name: size // (self.shards if name in DIVIDED else 1) for name, size in resident.items()}
-        return {name: size for name, size in resident.items() if size}, precompute_bytes // self.shards
+        return {name: size for name, size in resident.items() if size}, precompute_bytes
 
     def _teachers_width(self, config: Config) -> int | None:
         """The width of the teacher's hidden states if its logits are computed in the student's pass; else None."""
@@ -478,7 +482,7 @@ class Memory:
     def _can_be_divided(self) -> bool:
         """Whether the processes could divide a model that each of them holds a copy of."""
         whole = self.shards == 1 and self.processes > 1 and self.machine.has_cuda
-        return whole and not self.config.trainer_spec.samples and not any(obstacles(self.config))
+        return whole and not any(obstacles(self.config))
 
     def largest(self, checkpointing: bool) -> dict[str, int | None]:
         """The largest batch size, length and adapter rank that fit, each by itself; None if not even the smallest fits."""

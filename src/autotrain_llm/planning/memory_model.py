@@ -92,7 +92,8 @@ class Run:
     `shortfall` (how much smaller the mean batch is, as a share).
     Computation: `by_token` is whether the loss needs each token's log-probability, `scores` whether the model has a score head,
     `no_grad_tokens` the largest batch without gradients, `answers_at_once` and `kv_cache_bytes` those of sampling, `kernels` the number of
-    cached oneDNN kernels, `shards` the number of parts that weights, gradients and optimizer states are divided into.
+    cached oneDNN kernels, `shards` the number of parts that weights, gradients and optimizer states are divided into, `whole_beside` the bytes
+    of the largest other model that is gathered whole to score answers.
     Weights: `weight` is bytes per value, `states` the optimizer's values per trained value, `second` a backbone that is trained in addition,
     `second_adapter` its adapter if only that is trained, `resident` the bytes of other models, by name, `precompute_bytes` those of a
     teacher that is unloaded before the first step.
@@ -120,6 +121,7 @@ class Run:
     second_adapter: Adapter | None = None
     merges: bool = False
     shards: int = 1
+    whole_beside: int = 0
     no_grad_tokens: int = 0
     precompute_bytes: int = 0
     kv_cache_bytes: int = 0
@@ -195,7 +197,8 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
     ]
     if run.no_grad_tokens:
         without = {"activations": (forward + FLOAT * shape.hidden) * run.no_grad_tokens, "rounded weights": rounded}
-        without["gathered weights"] = whole
+        sampled = bool(run.answers_at_once)
+        without["gathered weights"] = max(gathered_model_bytes(shape, run), run.whole_beside) if sampled else whole
         no_grad_head = head_bytes(
             shape, replace(run, tokens=run.no_grad_tokens, targets=run.no_grad_tokens), gradients=False
         )
@@ -206,6 +209,7 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
     if run.answers_at_once:
         logits = run.answers_at_once * shape.vocabulary * (3 * FLOAT)
         parts = {"rounded weights": rounded, "KV cache": run.kv_cache_bytes, "head": logits}
+        parts["gathered weights"] = gathered_model_bytes(shape, run)
         candidates.append(Peak("when answers are generated", {**always, **parts}))
     if run.merges:
         merged = {**always, "weights": FLOAT * shape.parameters}
@@ -291,6 +295,14 @@ def gathered_bytes(shape: Shape, run: Run) -> int:
         return 0
     tables = shape.table * (1 if shape.tied else 2)
     return (HALF if run.half else FLOAT) * (2 * shape.linear // max(shape.layers, 1) + tables)
+
+
+def gathered_model_bytes(shape: Shape, run: Run) -> int:
+    """Bytes of all weights of a divided model in the dtype that is computed in, as each process gathers them to sample answers and score them."""
+    if run.shards == 1:
+        return 0
+    second = run.second.linear + run.second.table if run.second else 0
+    return (HALF if run.half else FLOAT) * (shape.parameters + second)
 
 
 def gathered_gradient_bytes(shape: Shape, run: Run) -> int:

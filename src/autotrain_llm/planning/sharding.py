@@ -78,7 +78,7 @@ def decide_sharding(config: Config, memory: Memory) -> ShardingPlan | None:
         return ShardingPlan(requested, shards, config.source(source_of_sharding(config)))
     if not memory.machine.has_cuda:
         return ShardingPlan(NONE, 1, "processors hold copies")
-    if config.trainer_spec.samples or any(obstacles(config)):
+    if any(obstacles(config)):
         return ShardingPlan(NONE, 1, "--shard full would be refused")
     checkpointing = config.gradient_checkpointing is not False
     if memory.bytes(checkpointing=checkpointing) <= memory.available:

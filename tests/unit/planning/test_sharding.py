@@ -11,6 +11,7 @@ from autotrain_llm import check, plan
 from autotrain_llm.checks.preflight import preflight
 from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import resolve
+from autotrain_llm.planning import memory_model as estimate
 from autotrain_llm.planning.plan import Plan
 from support.rows import write_rows
 
@@ -84,10 +85,9 @@ def test_what_a_divided_model_is_not_trained_with_is_named_before_loading(
     assert codes(command, **flags, shard="full", num_processes=2, target_memory="24GiB") == ["E517"]
 
 
-def test_answers_are_sampled_from_whole_models(command: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "scores.py").write_text("def score(completions, **rest): return [0.0] * len(completions)\n")
-    prompts = write_rows(tmp_path / "prompts.jsonl", [{"prompt": f"what is {number}"} for number in range(24)])
-    sampling = {"trainer": "grpo", "rl_reward_fn": f"{tmp_path}/scores.py:score", "data_path": str(prompts), "lr": 1e-6}
-    assert codes({**command, **sampling, "batch_size": 8}, shard="full", num_processes=2, target_memory="24GiB") == [
-        "E518"
-    ]
+def test_answers_are_sampled_with_all_weights_in_each_process() -> None:
+    shape = estimate.Shape(parameters=300_000_000, hidden=1024, intermediate=4096, layers=12, vocabulary=32_000)
+    run = estimate.Run(tokens=64, targets=64, device="cuda", half=True, shards=4, answers_at_once=8, kv_cache_bytes=1)
+    (sampling,) = (one for one in estimate.moments(shape, run) if one.moment == "when answers are generated")
+    assert sampling.parts["gathered weights"] == 2 * shape.parameters
+    assert sampling.parts["weights"] == 4 * shape.parameters // 4

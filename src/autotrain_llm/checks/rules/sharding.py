@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.machine import Machine
@@ -15,12 +14,8 @@ from autotrain_llm.declare.rule import rule
 from autotrain_llm.params.distributed import DDP, FULL, NONE
 from autotrain_llm.planning.sharding import meant_by, obstacles, requested_sharding, source_of_sharding
 
-if TYPE_CHECKING:
-    from autotrain_llm.planning.plan import Plan
-
 TWO_GPUS = "on a machine with two GPUs"
 OWN_FOLDER = " --output-dir runs/mine"
-GRPO = f"{TWO_PROCESSES}llm --trainer grpo --model MODEL --data-path rows.jsonl --rl-reward-fn reward.py:score --lr 1e-6 --epochs 1 --batch-size 8"
 
 
 def _given(config: Config) -> str:
@@ -99,36 +94,6 @@ def what_a_divided_model_is_not_trained_with(config: Config, machine: Machine) -
             fix=None if obstacle.changes else f"leave out {obstacle.flag}, or --shard none",
             parameters=(source_of_sharding(config), obstacle.parameter),
         )
-
-
-@rule(
-    "E518",
-    example=Example(
-        f"{GRPO} --shard full{OWN_FOLDER}",
-        f"{GRPO} --shard none{OWN_FOLDER}",
-        before="printf 'def score(completions, **rest): return [0.0] * len(completions)\\n' > reward.py",
-        on=TWO_GPUS,
-        on_right=TWO_GPUS,
-    ),
-)
-def answers_are_sampled_from_whole_models(plan: Plan) -> Iterator[Finding]:
-    """`--shard full` with a trainer that samples answers: ppo, grpo, spo.
-
-    Why: each process samples answers of its own, one token after the other and as many as they need; with divided weights every token of every
-    process would have to wait for all others.
-    Fix: `--shard none`, with what makes a copy fit: `--peft`, `--quantization int4`, `--gradient-checkpointing`.
-    """
-    from autotrain_llm.declare.text import show_bytes
-
-    if not plan.is_sharded or plan.rollouts is None:
-        return
-    each = 2 if plan.precision.name == "bf16" else 4
-    size = f", {show_bytes(each * plan.model.parameters)}" if plan.model.parameters else ""
-    yield Finding(
-        f"--trainer {plan.trainer} samples answers in each process by itself, which needs all weights of the policy there{size}",
-        changes={"shard": NONE},
-        parameters=("shard", "trainer"),
-    )
 
 
 @rule(

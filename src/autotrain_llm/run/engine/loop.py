@@ -306,10 +306,8 @@ class Loop(PlainStates):
             sums += of_part
             of_parts |= part.reported(self._ratios(of_part, {})) if part.name else {}
         self.eval_metrics = eval_metrics = self._ratios(sums, extremes) | of_parts
-        with (
-            gathered(model) if self.observers else nullcontext()
-        ):  # which call it a different number of times in each process
-            for observer in self.observers:
+        for observer in self.observers:
+            with gathered(model):  # which it calls a different number of times in each process
                 eval_metrics |= observer.measure(self)
         model.train()
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in eval_metrics.items()}

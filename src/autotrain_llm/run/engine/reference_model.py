@@ -28,10 +28,6 @@ class ReferenceModel(Protocol):
         """A model of its own; None where it is the policy in another state."""
         ...
 
-    def prepare(self) -> None:
-        """Called once, when the policy and the model of its own are on their devices."""
-        ...
-
     def activated(self, model: nn.Module) -> AbstractContextManager[nn.Module]:
         """The reference as a module, valid inside the context; `model` is the wrapped policy."""
         ...
@@ -46,9 +42,6 @@ class FrozenReference:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model.requires_grad_(False).eval()
-
-    def prepare(self) -> None:
-        """Nothing to do."""
 
     @contextmanager
     def activated(self, model: nn.Module) -> Iterator[nn.Module]:
@@ -66,9 +59,6 @@ class UntrainedPolicy:
     def __init__(self, policy: nn.Module) -> None:
         self.policy = policy
 
-    def prepare(self) -> None:
-        """Nothing to do."""
-
     @contextmanager
     def activated(self, model: nn.Module) -> Iterator[nn.Module]:
         with evaluating(model):
@@ -85,9 +75,6 @@ class AdapterDisabled:
 
     def __init__(self, policy: PeftModel) -> None:
         self.policy = policy
-
-    def prepare(self) -> None:
-        """Nothing to do."""
 
     @contextmanager
     def activated(self, model: nn.Module) -> Iterator[nn.Module]:
@@ -110,10 +97,6 @@ class InitialAdapterReference:
             name: parameter.detach().clone() for name, parameter in policy.named_parameters() if parameter.requires_grad
         }
 
-    def prepare(self) -> None:
-        parameters = dict(self.policy.named_parameters())
-        self.initial = {name: like(weight, parameters[name]) for name, weight in self.initial.items()}
-
     @contextmanager
     def activated(self, model: nn.Module) -> Iterator[nn.Module]:
         with evaluating(model):
@@ -129,7 +112,7 @@ class InitialAdapterReference:
             for name, parameter in self.policy.named_parameters():
                 if name in self.initial:
                     trained = parameter.detach().clone()
-                    parameter.copy_(self.initial[name])
+                    parameter.copy_(like(self.initial[name], parameter))
                     self.initial[name] = trained
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:

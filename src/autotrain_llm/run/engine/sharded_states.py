@@ -19,6 +19,7 @@ from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceSt
 
 from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.parts import SHARDED_MODEL, SHARDED_OPTIMIZER
+from autotrain_llm.run.engine.flat.model import VALUE_HEAD
 from autotrain_llm.run.engine.sharding import fill, like, reshard
 from autotrain_llm.run.engine.state_file import load_state, save_state
 
@@ -27,12 +28,12 @@ INDEX = "model.safetensors.index.json"
 
 
 def weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The parameters and persistent buffers of a model by name, this process's parts of them; tied ones once."""
+    """The parameters and persistent buffers of a model by name, this process's parts of them; tied ones once. A value head has a file of its own."""
     reshard(model)
     weights: dict[str, torch.Tensor] = {}
     seen: set[int] = set()
     for name, tensor in model.state_dict(keep_vars=True).items():
-        if id(tensor) not in seen:
+        if id(tensor) not in seen and VALUE_HEAD not in name.split("."):
             seen.add(id(tensor))
             weights[name] = tensor.detach() if isinstance(tensor, nn.Parameter) else tensor
     return weights

@@ -22,7 +22,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from autotrain_llm.planning.plan import Plan
-from autotrain_llm.run.engine.flat.model import SCORE_HEADS, causal_model
+from autotrain_llm.run.engine.flat.model import SCORE_HEADS, VALUE_HEAD, causal_model
 
 LONGEST_WAIT = 1800  # seconds, the default of TrainingArguments
 READ_BY_TRANSFORMERS = ("ACCELERATE_USE_FSDP", "FSDP_CPU_RAM_EFFICIENT_LOADING")
@@ -40,13 +40,12 @@ def shard(model: nn.Module, accelerator: Accelerator) -> nn.Module:
     policy = MixedPrecisionPolicy(param_dtype=computed, reduce_dtype=torch.float32)
     weights = _without_storage(model)
     _place_buffers(model, accelerator.device)
-    layers = set(getattr(model, "_no_split_modules", None) or ())
+    layers = {name for module in model.modules() for name in getattr(module, "_no_split_modules", None) or ()}
     for module in model.modules():
         if type(module).__name__ in layers:
             fully_shard(module, mesh=mesh, mp_policy=policy)
-    for name, module in causal_model(model).named_children():
-        if name in SCORE_HEADS:  # in half precision two scores would be rounded to the same value
-            fully_shard(module, mesh=mesh, mp_policy=MixedPrecisionPolicy(torch.float32, torch.float32))
+    for module in _exact_heads(model):
+        fully_shard(module, mesh=mesh, mp_policy=MixedPrecisionPolicy(torch.float32, torch.float32))
     fully_shard(model, mesh=mesh, mp_policy=policy)
     parts = {}
     for name, parameter in model.named_parameters():
@@ -55,6 +54,15 @@ def shard(model: nn.Module, accelerator: Accelerator) -> nn.Module:
         parts[id(parameter)] = _part_of_the_first(full, parameter, accelerator.device)
     _replace_parameters(model, parts.__getitem__)
     return model
+
+
+def _exact_heads(model: nn.Module) -> Iterator[nn.Module]:
+    """The heads of scores and values: in half precision two scores would be rounded to the same value."""
+    for name, module in causal_model(model).named_children():
+        if name in SCORE_HEADS:
+            yield module
+        elif name == VALUE_HEAD:  # beside which a backbone may lie
+            yield module.get_submodule("linear")
 
 
 def _without_storage(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -120,8 +128,8 @@ def _part_of_the_first(full: torch.Tensor | None, parameter: nn.Parameter, devic
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether each process has only a part of the model."""
-    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+    """Whether each process has only a part of the model; it is gathered when it is called."""
+    return any(isinstance(module, FSDPModule) for module in model.modules())
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
@@ -145,8 +153,8 @@ def fill(target: torch.Tensor, source: torch.Tensor) -> None:
 
 
 def like(whole_tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
-    """This process's part of a tensor of a parameter's shape, divided as the parameter is."""
-    if not isinstance(parameter, DTensor) or whole_tensor.shape != parameter.shape:
+    """This process's part of a tensor of a parameter's shape, divided as the parameter is; one that is divided already stays."""
+    if not isinstance(parameter, DTensor) or isinstance(whole_tensor, DTensor) or whole_tensor.shape != parameter.shape:
         return whole_tensor
     own = whole_tensor.to(parameter.to_local().device)
     return distribute_tensor(own, parameter.device_mesh, parameter.placements, src_data_rank=None).clone()
@@ -161,7 +169,10 @@ def reshard(model: nn.Module) -> None:
 
 @contextmanager
 def gathered(*models: nn.Module) -> Iterator[None]:
-    """All weights in every process, for forward passes without gradients whose number differs between processes: none waits for another."""
+    """All weights in every process, for forward passes without gradients whose number differs between processes: none waits for another.
+
+    Where contexts are nested, the end of the inner one frees the weights. Nothing happens to models that are not divided.
+    """
     groups = [module for model in models for module in model.modules() if isinstance(module, FSDPModule)]
     for model in models:
         if isinstance(model, FSDPModule):
@@ -174,8 +185,10 @@ def gathered(*models: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for module in groups:
-            module.reshard()
+        for model in models:
+            if isinstance(model, FSDPModule):
+                # Frees the weights, and forgets in what order they were used: by it the next backward pass would gather ahead, in each process another.
+                model.reset_iter_state()
         for group, mesh in frees.items():
             group.post_forward_mesh_info = mesh
 

@@ -45,7 +45,6 @@ class ReferenceLogps:
         """Place the reference. With a cache: read the log-probabilities of all items, or compute and write them."""
         if self.source.model is not None:
             loop.place(self.source.model)
-        self.source.prepare()
         if self.cache is None:
             return
         for side, items in (("train", loop.train_rows), ("valid", loop.valid_rows)):

@@ -28,6 +28,7 @@ from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.engine.classifiers import HEADS, FlatScores, PaddedScores, load_classifier
 from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.engine.loading import DTYPES, Loaded, loading_options
+from autotrain_llm.run.engine.sharding import first_process_loads, is_sharded
 from autotrain_llm.run.failures import RunFailed
 from autotrain_llm.run.generation.completion_text import texts
 from autotrain_llm.run.generation.types import Sample
@@ -77,7 +78,8 @@ class RewardModel:
         self.truncated = np.asarray([self.context is not None and len(ids) > self.context for ids in rows], dtype=bool)
         rows = [self._within_context(ids) for ids in rows]
         scores = np.zeros((len(rows), int(causal_model(self.model).config.num_labels or 1)))
-        self.model.to(self.device)
+        if not is_sharded(self.model):
+            self.model.to(self.device)
         for members in _batches([len(row) for row in rows]):
             scores[members] = self._scores([rows[index] for index in members])
         return scores.tolist()
@@ -183,9 +185,9 @@ class Rewards:
         return scores
 
     @property
-    def has_models(self) -> bool:
-        """Whether any source is a reward model."""
-        return any(isinstance(reward, RewardModel) for reward in self.sources)
+    def models(self) -> list[nn.Module]:
+        """The reward models among the sources."""
+        return [reward.model for reward in self.sources if isinstance(reward, RewardModel)]
 
     def truncated(self, answers: int) -> np.ndarray:
         """Which answers of the last call were truncated for some reward model (answers,)."""
@@ -258,7 +260,8 @@ def load_reward_classifier(entry: RewardPlan, plan: Plan, inputs: RunInputs, dty
     options = loading_options(plan, inputs.token)
     for of_the_policy in ("revision", "quantization_config", "attn_implementation"):
         options.pop(of_the_policy, None)
-    model, _ = load_classifier(metadata.located, dtype, options, num_labels=len(metadata.score_names))
+    with first_process_loads(plan):
+        model, _ = load_classifier(metadata.located, dtype, options, num_labels=len(metadata.score_names))
     return model
 
 

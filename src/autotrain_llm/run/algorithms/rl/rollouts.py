@@ -48,6 +48,7 @@ from autotrain_llm.run.engine.flat.model import LOGPROBS, VALUES
 from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.objective import Sums
 from autotrain_llm.run.engine.reference_model import ReferenceModel, evaluating
+from autotrain_llm.run.engine.sharding import gathered
 from autotrain_llm.run.generation.completion_text import texts
 from autotrain_llm.run.generation.sampler import Sampler
 from autotrain_llm.run.generation.types import Sample
@@ -85,10 +86,13 @@ class RolloutWorker:
         own_rows = np.array_split(np.arange(len(rows)), processes)[process]
         first, last = (int(own_rows[0]), int(own_rows[-1]) + 1) if len(own_rows) else (0, 0)
         prompts = [self.prompts[int(row)][0] for row in rows[first:last]]
-        samples = self.sampler.sample(policy_of(loop), prompts, seeds[first * each : last * each], per_prompt=each)
+        policy = policy_of(loop)
+        with gathered(policy):
+            samples = self.sampler.sample(policy, prompts, seeds[first * each : last * each], per_prompt=each)
         answered_rows = [int(row) for row in rows[first:last] for _ in range(each)]
         own = slice(first * each, last * each)
-        scores = self.rewards(answered_rows, samples)
+        with self._whole(loop, *self.rewards.models):
+            scores = self.rewards(answered_rows, samples)
         return gather_rollouts(samples, scores, self.rewards.truncated(len(samples)), rows, own, len(rows) * each, loop)
 
     def compute_tokens(self, loop: Loop, answers: Answers, *, values: bool) -> dict[str, np.ndarray]:
@@ -100,13 +104,22 @@ class RolloutWorker:
             columns["values"] = outputs[2]
         if values and self.baseline is not None:
             baseline = self.baseline
-            columns["baseline"] = self._forward_tokens(loop, answers, lambda batch: (baseline.of(batch),))[0]
+            with self._whole(loop, baseline.reward.model):
+                columns["baseline"] = self._forward_tokens(loop, answers, lambda batch: (baseline.of(batch),))[0]
         if self.reference is not None:
             if self.reference.model is not None:
                 loop.place(self.reference.model)
             with self.reference.activated(policy_of(loop)) as reference:
                 columns["reference"] = self._forward_logps(loop, answers, reference, LOGPROBS)[0]
         return columns
+
+    @contextmanager
+    def _whole(self, loop: Loop, *models: nn.Module) -> Iterator[None]:
+        """Frozen models on the device of this process: where the policy is divided they are too, and gathered inside the context."""
+        for model in models:
+            loop.place(model)
+        with gathered(*models):
+            yield
 
     def logprobs(self, loop: Loop, answers: Answers) -> np.ndarray:
         """The policy's log-probability of each token of these answers, float64 (tokens,)."""
@@ -120,7 +133,8 @@ class RolloutWorker:
                 output = self.layout.forward(model, batch, compute)
             return output.logprobs, output.entropy, output.value
 
-        return self._forward_tokens(loop, answers, forward)
+        with gathered(model):
+            return self._forward_tokens(loop, answers, forward)
 
     def _forward_tokens(
         self, loop: Loop, answers: Answers, forward: Callable[[dict[str, Any]], Sequence[torch.Tensor | None]]
@@ -217,8 +231,8 @@ class RolloutSource:
         model = policy_of(self._loop)
         with without_value_head(model):
             yield
+        save_value_head(model, folder, is_first=self._loop.args.should_save)
         if self._loop.args.should_save:
-            save_value_head(model, folder)
             save_rollout(self.rollout, self.controller.coefficient, folder)
             self.estimator.save(folder)
 
@@ -320,7 +334,7 @@ def answer_metrics(answers: Answers, scores: np.ndarray, rewards: Rewards) -> di
         "completions/mean_length": answers.lengths,
         "completions/finished": answers.finished.astype(float),
     }
-    if rewards.has_models:
+    if rewards.models:
         metrics["completions/truncated_for_reward"] = answers.truncated.astype(float)
     return metrics
 

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from autotrain_llm.run.engine.flat.model import VALUE_HEAD, causal_model
+from autotrain_llm.run.engine.sharded_states import load_tensors
+from autotrain_llm.run.engine.sharding import reshard, whole
 from autotrain_llm.trainers.ppo import SEPARATE
 
 FILE = "value_head.safetensors"
@@ -77,16 +79,19 @@ def without_value_head(model: nn.Module) -> Iterator[None]:
         causal.add_module(VALUE_HEAD, head)
 
 
-def save_value_head(model: nn.Module, folder: Path) -> None:
-    """Write the trained parameters of the head, atomically."""
+def save_value_head(model: nn.Module, folder: Path, *, is_first: bool = True) -> None:
+    """Write the trained parameters of the head, atomically, in the first process. Of a divided model all processes have to call it."""
     head = value_head_of(model)
     if head is None:
         return
-    trained = {
-        name: parameter.detach().cpu().contiguous()
-        for name, parameter in head.named_parameters()
-        if parameter.requires_grad
-    }
+    reshard(model)
+    trained = {}
+    for name, parameter in head.named_parameters():
+        if parameter.requires_grad:
+            weight = whole(parameter.detach())
+            trained[name] = weight.cpu().contiguous() if is_first else weight[:0]
+    if not is_first:
+        return
     unfinished = folder / f".{FILE}"
     save_file(trained, unfinished)
     unfinished.replace(folder / FILE)
@@ -96,4 +101,5 @@ def load_value_head(model: nn.Module, folder: Path) -> None:
     """Load the head's weights from a checkpoint; nothing if the model has no head."""
     head = value_head_of(model)
     if head is not None:
-        head.load_state_dict(load_file(folder / FILE), strict=False)  # frozen parameters are not saved
+        reshard(model)
+        load_tensors(dict(head.named_parameters()), folder / FILE)

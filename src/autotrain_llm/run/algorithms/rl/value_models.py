@@ -42,7 +42,7 @@ class PrefixRewardBaseline:
     @torch.no_grad()
     def of(self, batch: dict[str, Any]) -> torch.Tensor:
         """The score before each of the K targets of a batch in the policy's layout (K,). Call it outside autocast, as for full answers."""
-        classifier = causal_model(self.reward.model.to(batch["input_ids"].device))
+        classifier = causal_model(self.reward.model)
         positions = batch["target_positions"]
         if self.layout.name != PaddedPolicy.name:
             inputs = {name: batch[name] for name in ("input_ids", "position_ids", "segments")}
@@ -86,7 +86,7 @@ def _reward_value_head(plan: Plan, inputs: RunInputs, policy: PreTrainedModel) -
     if plan.precision.checkpointing:
         backbone.gradient_checkpointing_enable({"use_reentrant": False})
     score: Any = scorer.get_submodule("score")
-    head = ValueHead(score.in_features, backbone)
+    head = ValueHead(score.in_features, backbone).to(score.weight.device)
     with torch.no_grad():
         head.linear.weight.copy_(entry.weight * score.weight.float())
         if score.bias is not None:

@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.utils.fsdp_utils import enable_fsdp_ram_efficient_loading
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -24,7 +23,6 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.run.engine.flat.model import SCORE_HEADS, VALUE_HEAD, causal_model
 
-LONGEST_WAIT = 1800  # seconds, the default of TrainingArguments
 READ_BY_TRANSFORMERS = ("ACCELERATE_USE_FSDP", "FSDP_CPU_RAM_EFFICIENT_LOADING")
 
 
@@ -83,9 +81,6 @@ def first_process_loads(plan: Plan) -> Iterator[None]:
     if not plan.is_sharded or plan.layout.name == "padded":
         yield
         return
-    # As TrainingArguments does later; the others wait for the first one, which reads the weights.
-    backend = {"backend": "gloo"} if plan.precision.cpu else {}
-    PartialState(cpu=plan.precision.cpu, timeout=timedelta(seconds=LONGEST_WAIT), **backend)
     kept = {name: os.environ.get(name) for name in READ_BY_TRANSFORMERS}
     enable_fsdp_ram_efficient_loading()
     try:

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import signal
 import threading
 import time
 import traceback
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from autotrain_llm.context.cluster import Cluster, cluster_of
 from autotrain_llm.context.output_dir import Output, step_of
 from autotrain_llm.context.signals import exit_status, signal_of, stop_raises
-from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.finding import Refused
 from autotrain_llm.planning.plan import Plan, ResumePlan
 from autotrain_llm.planning.run_inputs import context_of, inputs_of
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.artifacts.records import finite
+from autotrain_llm.run.engine.group import from_first, meet
 from autotrain_llm.run.failures import Interrupted, RunFailed
 from autotrain_llm.run.launch.order import (
     STOP,
@@ -37,8 +33,6 @@ from autotrain_llm.run.session.execute import execute
 from autotrain_llm.run.session.run_report import RunReport
 
 DONE, FAILED, REFUSED = 0, 1, 2
-STORES: list[torch.distributed.TCPStore] = []
-AGREE = timedelta(minutes=30)  # the first process may read a large checkpoint before it says which it takes
 
 
 def work(folder: Path) -> int:
@@ -79,7 +73,7 @@ def _outcome(folder: Path, cluster: Cluster) -> tuple[str, dict[str, Any], int]:
 def _carry_out(folder: Path, cluster: Cluster) -> RunReport:
     order = Order.read(folder)
     progress = PassedOn(folder) if cluster.rank == 0 else ProgressCallback()
-    plan = _agreed(order.plan, cluster)
+    plan = _goes_on(order.plan, cluster)
     if cluster.restarts and plan.launch is not None:
         where = f"goes on after step {plan.resume.step}" if plan.resume else "begins again: no checkpoint was complete"
         progress.note(f"Restart {cluster.restarts} of {plan.launch.max_restarts}: {where}.")
@@ -88,42 +82,17 @@ def _carry_out(folder: Path, cluster: Cluster) -> RunReport:
     return execute(plan, inputs, progress)
 
 
-# ---- what all processes have to agree on
+# ---- a group that is started again
 
 
-def _agreed(plan: Plan, cluster: Cluster) -> Plan:
-    """The plan that all processes carry out: that of the first one's rows, and of a group that was started again from the checkpoint that it has chosen.
-
-    Raises RunFailed if this node's rows are others than the first one's.
-    """
-    plan = _resumed(plan) if cluster.restarts and cluster.rank == 0 else plan
-    first = _from_first_process(cluster, {"rows": plan.data.fingerprint, "checkpoint": plan.output.checkpoint})
-    if first["rows"] != plan.data.fingerprint:
-        raise RunFailed(
-            f"the rows of {plan.data.path}, or their tokens, are not the same on this node as on the first one",
-            "the same files, and the same versions of autotrain-llm and its packages, on all nodes",
-        )
-    if not cluster.restarts or cluster.rank == 0:
+def _goes_on(plan: Plan, cluster: Cluster) -> Plan:
+    """The plan of a group that is started again, from the checkpoint that its first process has chosen; of the first attempt the plan as it is."""
+    if not cluster.restarts:
         return plan
-    return _from_checkpoint(plan, first["checkpoint"])
-
-
-def _from_first_process(cluster: Cluster, own: dict[str, Any]) -> dict[str, Any]:
-    """What the first process says, in all of them, over the store in which the processes are going to meet."""
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    if cluster.world_size == 1:
-        return own
-    is_first = cluster.rank == 0
-    store = torch.distributed.TCPStore(
-        address, port, is_master=is_first, timeout=AGREE, wait_for_workers=False, multi_tenant=True
-    )
-    STORES.append(store)  # torch's process group uses the same server
-    key = "autotrain"
-    if is_first:
-        store.set(key, json.dumps(own))
-        return own
-    first: dict[str, Any] = parse_json(store.get(key).decode())
-    return first
+    meet(on_processors=plan.precision.cpu)
+    own = _resumed(plan) if cluster.rank == 0 else plan
+    checkpoint = from_first(own.output.checkpoint)
+    return own if cluster.rank == 0 else _from_checkpoint(plan, checkpoint)
 
 
 def _resumed(plan: Plan) -> Plan:

@@ -32,6 +32,7 @@ from autotrain_llm.run.engine.sharding import collect, first_process_loads, is_s
 from autotrain_llm.run.evaluation.enhanced import EnhancedEvaluation
 from autotrain_llm.run.failures import RunFailed
 from autotrain_llm.run.report.write import REPORT, try_write_report
+from autotrain_llm.run.session.agreement import agree
 from autotrain_llm.run.session.callbacks import NOT_LOGGED, Recorder
 from autotrain_llm.run.session.resume import is_finished, restore, state_of
 from autotrain_llm.run.session.run_record import RunRecord
@@ -58,6 +59,7 @@ def execute(
     leader = inputs.is_first_process
     progress = (progress if leader else None) or ProgressCallback()
     quiet_libraries(inputs.verbose)
+    agree(plan)
     checkpoint = Path(plan.output.checkpoint) if plan.output.checkpoint else None
     output = OutputFolder(
         Path(plan.output.dir).expanduser(), overwrite=plan.output.overwrite, checkpoint=checkpoint, leader=leader

@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file
 
 from autotrain_llm import train
-from autotrain_llm.declare.finding import Refused
 from autotrain_llm.run.failures import RunFailed
 from support.processes import run_together
 from support.rows import write_rows
@@ -46,6 +45,11 @@ def are_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> b
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def assert_close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert max(float((one[name] - other[name]).abs().max()) for name in one) < 1e-6
+
+
 @pytest.mark.parametrize("kind", TRAINERS)
 def test_a_resumed_stream_ends_with_the_weights_of_an_undisturbed_one(kind, flags, tmp_path, llama):
     flags |= {**TRAINERS[kind], "gradient_accumulation": 2}
@@ -64,7 +68,7 @@ def test_a_resumed_stream_ends_with_the_weights_of_an_undisturbed_one(kind, flag
     assert json.loads((tmp_path / "whole" / "run.json").read_text())["outcome"]["stream"]["rows_left_out"] == 0
 
 
-def test_two_processes_stream_rows_of_their_own_and_go_on_exactly(flags, tmp_path):
+def test_two_processes_stream_rows_of_their_own_and_others_go_on_exactly(flags, tmp_path):
     flags |= {"trainer": "sft", "packing": True, "max_seq_length": 64}
     words = [
         word
@@ -83,9 +87,14 @@ def test_two_processes_stream_rows_of_their_own_and_go_on_exactly(flags, tmp_pat
     again = ["--resume-from-checkpoint", str(checkpoint), "--output-dir", str(tmp_path / "resumed")]
     run_together(["llm", *words, *again], tmp_path)
     assert are_equal(weights(tmp_path / "whole"), weights(tmp_path / "resumed"))
-    with pytest.raises(Refused) as refused:
-        train(**flags, resume_from_checkpoint=str(checkpoint), output_dir=str(tmp_path / "alone"))
-    assert [finding.code for finding in refused.value.findings if finding.severity == "error"] == ["E430"]
+    train(**flags, resume_from_checkpoint=str(checkpoint), output_dir=str(tmp_path / "alone"))
+    assert_close(weights(tmp_path / "whole"), weights(tmp_path / "alone"))
+    alone = train(**flags, gradient_accumulation=2, output_dir=str(tmp_path / "of one")).output_dir
+    again = ["--resume-from-checkpoint", str(alone / "checkpoints" / "checkpoint-3")]
+    run_together(["llm", *words, *again, "--output-dir", str(tmp_path / "of two")], tmp_path)
+    assert_close(weights(alone), weights(tmp_path / "of two"))
+    last = json.loads((tmp_path / "of two" / "checkpoints" / "checkpoint-6" / "stream.json").read_text())
+    assert last == json.loads((alone / "checkpoints" / "checkpoint-6" / "stream.json").read_text())
 
 
 def test_all_rows_of_a_pass_are_trained_on_before_the_next_begins(flags, tmp_path):

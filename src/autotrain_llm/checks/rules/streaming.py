@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.context.machine import Machine
-from autotrain_llm.context.output_dir import STREAM_FILE, Output
-from autotrain_llm.context.resumed_run import resumed_run
-from autotrain_llm.declare.document import parse_json
-from autotrain_llm.declare.example import CHECKPOINT, SFT, Example
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
 
 STEPS = "--streaming --max-steps 2"
-RESUMED = f"{SFT}rows.jsonl {STEPS} --output-dir runs/mine --resume"
 
 
 @rule("D250", refuses="--streaming", accepts=STEPS)
@@ -84,37 +78,3 @@ def evaluation_rows_of_a_stream_have_a_place_of_their_own(config: Config) -> Ite
             fix="--eval-dataset-path FILE, or --valid-split with the name of a split",
             parameters=("streaming", "valid_split"),
         )
-
-
-@rule(
-    "E430",
-    example=Example(
-        RESUMED,
-        f"{RESUMED} --num-processes 2",
-        before=f"{CHECKPOINT}\necho '{{\"processes\": [{{}}, {{}}]}}' > runs/mine/checkpoints/checkpoint-1/{STREAM_FILE}",
-    ),
-)
-def a_stream_is_resumed_by_as_many_processes(config: Config, output: Output, machine: Machine) -> Iterator[Finding]:
-    """A run with `--streaming` is resumed by another number of processes.
-
-    Why: each process reads rows of its own, and the checkpoint says where each of them stands. Other processes would have other rows: some would be trained on twice, and others never.
-    Fix: as many processes as before; or a new run from the last weights, `--model RUN@last`.
-    """
-    run = resumed_run(output) if config.streaming and not config.use_sweep else None
-    if run is None:
-        return
-    try:
-        before = len(parse_json((run.checkpoint / STREAM_FILE).read_text(encoding="utf-8"))["processes"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return  # the digests of a checkpoint say what it has lost
-    if before != machine.processes:
-        yield Finding(
-            f"{run.checkpoint} is of {_processes(before)}, each with its place in the stream, and {machine.processes} would go on",
-            changes={"num_processes": before},
-            otherwise=f"or --model {run.folder}@last, without --resume, for a new run",
-            parameters=("streaming", "resume", "num_processes"),
-        )
-
-
-def _processes(count: int) -> str:
-    return "1 process" if count == 1 else f"{count} processes"

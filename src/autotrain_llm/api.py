@@ -56,7 +56,7 @@ def prepare(**flags: Any) -> PreparedInfo:
     from autotrain_llm.checks.preparation import check_prepare_arguments, write_prepared
 
     arguments = parse_kwargs(flags)
-    checked = check_prepare_arguments(arguments, read_config_file(arguments.values.get("config")))
+    checked = check_prepare_arguments(arguments, read_config_file(arguments.values))
     if checked.refused:
         raise Refused(checked.findings)
     return write_prepared(checked)[0]
@@ -211,5 +211,5 @@ def _save_plan_if_asked(checked: Checked) -> None:
 
 
 def _checked(flags: dict[str, Any]) -> Checked:
-    from_file = read_config_file(flags.get("config"))
+    from_file = read_config_file(parse_kwargs(flags).values)
     return check_arguments(parse_kwargs(flags, from_file.values.get("trainer")), from_file)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.file import read_config
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
     from autotrain_llm.data.dataset import Progress
 
 
-def read_config_file(path: str | None) -> ParsedArguments:
-    """The arguments of a config file; if it can't be read, that is a finding like others."""
+def read_config_file(given: Mapping[str, Any]) -> ParsedArguments:
+    """The arguments of the config file that given values, which take precedence, name; if it can't be read, that is a finding like others."""
+    path = given.get("config")
     if path is None:
         return ParsedArguments()
     try:
-        return read_config(path)
+        return read_config(path, given)
     except Refused as refused:
         return ParsedArguments(findings=list(refused.findings))
 
@@ -63,7 +65,7 @@ def check_flags_of_job(arguments: ParsedArguments) -> Checked:
     from autotrain_llm.checks.coverage import UncheckedItem
     from autotrain_llm.checks.preflight import preflight
 
-    from_file = read_config_file(arguments.values.get("config"))
+    from_file = read_config_file(arguments.values)
     layers = {COMMAND_LINE: arguments.layer, CONFIG_FILE: from_file.layer}
     findings = [*arguments.findings, *from_file.findings]
     checked = preflight(resolve_layers(layers, arguments.values.get("config")), findings, files=False)

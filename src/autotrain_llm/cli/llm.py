@@ -57,7 +57,7 @@ def _answer(words: Sequence[str], arguments: ParsedArguments, screen: Screen) ->
         from autotrain_llm.cli.stages import answer
 
         return answer(pipeline, arguments, screen)
-    from_file = read_config_file(arguments.values.get("config"))
+    from_file = read_config_file(arguments.values)
     if "trainer" in from_file.values and "trainer" not in arguments.values:
         arguments = read(words, from_file.values["trainer"])  # the meaning of other tools' names depends on it
     if arguments.values.get("interactive"):

@@ -43,7 +43,7 @@ def _answer(arguments: ParsedArguments, screen: Screen) -> int:
     from autotrain_llm.checks.entry import read_config_file
     from autotrain_llm.checks.preparation import check_prepare_arguments
 
-    from_file = read_config_file(arguments.values.get("config"))
+    from_file = read_config_file(arguments.values)
     with Preparing(screen) as preparing:
         checked = check_prepare_arguments(arguments, from_file, preparing.progress)
         if checked.refused:

@@ -196,7 +196,7 @@ DIFFERENCES: dict[tuple[str, str], str] = {
     (
         "chat_template",
         "it writes whole conversations, by a well-known name or as Jinja",
-    ): "prompt_template input_template",
+    ): "prompt_template input_template dataset.template",
     ("target_modules", "it names modules, and not parameters"): "lora_target_parameters target_parameters",
     ("target_modules", "it names those of the MLP as well, and all-linear is every linear layer"): (
         "lora_attn_modules apply_lora_to_mlp apply_lora_to_output"

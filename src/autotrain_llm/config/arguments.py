@@ -24,16 +24,20 @@ from autotrain_llm.config.registry import ANSWERING, PARAMS, TRAINERS
 from autotrain_llm.declare.convert import FALSE, BadValue, convert, mended
 from autotrain_llm.declare.finding import WARNING, Finding, typed
 from autotrain_llm.declare.param import Param, flag_of
+from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.text import plain
 
 
 class ParsedArguments:
     """Converted values by parameter, and findings about what could not be converted.
 
-    `trainer` is the one that a source of lower precedence names, if this one doesn't: some names of other tools depend on it.
+    `trainer` is the one that a source of lower precedence names, if this one doesn't: some names of other tools depend on it. `over` are the values
+    of a source that takes precedence.
     """
 
-    def __init__(self, findings: Iterable[Finding] = (), trainer: str | None = None) -> None:
+    def __init__(
+        self, findings: Iterable[Finding] = (), trainer: str | None = None, over: Mapping[str, Any] = EMPTY
+    ) -> None:
         self.values: dict[str, Any] = {}
         self.unread: dict[
             str, str
@@ -41,7 +45,7 @@ class ParsedArguments:
         self.origins: dict[str, Origin] = {}  # of values that a file sets, or that were given under another name
         self.findings: list[Finding] = list(findings)
         self.beside: Mapping[str, Any] = {}  # all names of this source, with their values as they were written
-        self._trainer = trainer
+        self._trainer, self._over = trainer, over
 
     @property
     def layer(self) -> Layer:
@@ -76,8 +80,9 @@ class ParsedArguments:
         return name in PARAMS and (name not in ANSWERING or bool(self.values.get("inference")))
 
     def known(self) -> dict[str, Any]:
-        """The values, with the trainer that a source of lower precedence names."""
-        return {"trainer": self._trainer, **self.values} if self._trainer else self.values
+        """The values, with those of a source that takes precedence and the trainer that one of lower precedence names."""
+        trainer = {"trainer": self._trainer} if self._trainer else EMPTY
+        return {**trainer, **self.values, **self._over}
 
     def _note_origin(self, parameter: str, origin: Origin) -> None:
         self.origins.pop(parameter, None)

@@ -15,7 +15,7 @@ from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.declare.document import load_json, load_yaml
 from autotrain_llm.declare.finding import WARNING, Finding, Refused
 from autotrain_llm.declare.nearest import nearest
-from autotrain_llm.declare.record import Record
+from autotrain_llm.declare.record import EMPTY, Record
 
 EXTENDS = "extends"
 DEEPEST = 20  # files that extend one another
@@ -39,9 +39,10 @@ class Entry(NamedTuple):
     file: str
 
 
-def read_config(path: str) -> ParsedArguments:
-    """Parse a config file. Raises `Refused` if it can't be read; wrong keys and values become findings of the result."""
-    return parse_parts(parts_of(path))
+def read_config(path: str, over: Mapping[str, Any] = EMPTY) -> ParsedArguments:
+    """Parse a config file. `over` are values that take precedence. Raises `Refused` if the file can't be read; wrong keys and values become findings
+    of the result."""
+    return parse_parts(parts_of(path), over)
 
 
 def parts_of(path: str) -> list[ConfigPart]:
@@ -124,9 +125,9 @@ def _unique(parts: Iterable[ConfigPart]) -> list[ConfigPart]:
     return unique
 
 
-def parse_parts(parts: Sequence[ConfigPart]) -> ParsedArguments:
-    """Parse parts of which a later one takes precedence. A value that a later part replaces is not looked at."""
-    arguments = ParsedArguments(finding for part in parts for finding in part.findings)
+def parse_parts(parts: Sequence[ConfigPart], over: Mapping[str, Any] = EMPTY) -> ParsedArguments:
+    """Parse parts of which a later one takes precedence, and `over` over all. A value that a later part replaces is not looked at."""
+    arguments = ParsedArguments((finding for part in parts for finding in part.findings), over=over)
     entries = [entry for part in parts for entry in _entries(part, arguments)]
     arguments.beside = {entry.name: entry.value for entry in entries}
     of_trainer = [entry for entry in entries if arguments.parameter_meant(entry.name) == "trainer"]

@@ -210,8 +210,12 @@ def _renamed(
     is_certain &= _reads(given.get("trainer"), param.name)
     details = fault or (ON_THE_HUB if uploads else _left_of_a_list(raw))
     replaced = _replaced(suggestion, given)
-    if replaced:  # a value that has been given is not replaced by that of another name
-        fix = f"leave {written} out, or {in_words(suggestion)} in place of {in_words(replaced)}"
+    if replaced or (not suggestion and given.get(param.name) is not None):
+        # A value that has been given is not replaced by that of another name.
+        other = (
+            f", or {in_words(suggestion)} in place of {in_words(replaced)}" if replaced else f": {param.flag} is given"
+        )
+        fix = f"leave {written} out{other}"
         return Finding(f"{written} is called {param.flag} here{details}", fix, (name,), file=file, code="P102")
     if param.choices and isinstance(raw, str) and not is_certain and suggestion:
         details = f", which has no {raw}"

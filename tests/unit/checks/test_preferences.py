@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from autotrain_llm.checks.preflight import Checked, preflight
+from autotrain_llm.checks.rules.preferences import without_a_single_row
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.models.scratch import train_tokenizer
 from autotrain_llm.planning.plan import ReferencePlan
@@ -142,3 +143,12 @@ def test_labelled_rows_are_cut_on_both_sides_too(light_llama: Path, tmp_path: Pa
     assert prepared is not None
     for ids, trained in prepared.train:
         assert len(ids) == 5 and trained.tolist() == [False] * 3 + [True] * 2
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_the_batch_size_that_kto_is_offered_leaves_no_single_row(processes: int) -> None:
+    for size in range(2, 9):
+        for rows in range(2, 120):
+            if rows % (size * processes) == 1:
+                other = without_a_single_row(rows, size, processes)
+                assert other is not None and other * processes > 1 and rows % (other * processes) != 1

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from autotrain_llm.api import check
+from autotrain_llm.checks.entry import read_config_file
 from autotrain_llm.cli.main import main
 from autotrain_llm.config.arguments import ParsedArguments, parse_kwargs
 from autotrain_llm.config.file import read_config
@@ -410,3 +411,12 @@ def test_data_sets_with_settings_of_their_own_are_answered_with_their_path(tmp_p
     (tmp_path / "run.yaml").write_text("datasets:\n  - path: ./rows.jsonl\n    type: chat_template\nadapter: lora\n")
     found = {finding.parameters[0]: finding.fix for finding in read_config(str(tmp_path / "run.yaml")).findings}
     assert found == {"datasets": "--data-path ./rows.jsonl", "adapter": "--peft"}
+
+
+def test_another_tools_name_in_a_file_is_answered_with_what_the_command_line_gives(tmp_path):
+    (tmp_path / "theirs.yaml").write_text("dataset: identity\nbeta: 0.2\n")
+    given = {"config": str(tmp_path / "theirs.yaml"), "data_path": "rows.jsonl", "trainer": "dpo"}
+    parsed = read_config_file(given)
+    (finding,) = parsed.findings
+    assert finding.fix == "leave 'dataset' out: --data-path is given"
+    assert parsed.values == {"dpo_beta": 0.2}  # what `beta` means depends on the trainer of the command line

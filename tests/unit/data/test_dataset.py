@@ -295,6 +295,12 @@ def test_a_reward_model_needs_no_prompt_and_dpo_does(tmp_path):
     assert "D128" in codes(refusal(path, "preferences"))
 
 
+def test_a_pair_without_a_prompt_is_answered_with_the_text_that_may_be_it(tmp_path):
+    path = write(tmp_path / "pairs.jsonl", [{"info": "What is 2+2?", "chosen": "It is four", "rejected": "No idea"}])
+    (finding,) = [finding for finding in refusal(path, "preferences") if finding.code == "D128"]
+    assert finding.guess == {"prompt_text_column": "info"}
+
+
 def test_kto_reads_a_label(tmp_path):
     rows = [{"prompt": "Hi", "completion": "x", "label": label} for label in (True, False)]
     dataset = opened(write(tmp_path / "a.jsonl", rows), "preferences", trainer="kto")

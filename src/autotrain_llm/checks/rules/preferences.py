@@ -88,23 +88,29 @@ KTO_OF_THREE = SFT.replace("sft", "kto").replace("1e-4", "5e-7").replace("--batc
     WARNING,
     example=of_rows(KTO_ROWS * 2, KTO_ROWS + KTO_ROWS.splitlines(True)[0], KTO_OF_THREE),
 )
-def the_last_batch_of_kto_should_not_be_one_row(config: Config, trainer: Trainer, plan: Plan) -> Iterator[Finding]:
+def the_last_batch_of_kto_should_not_be_one_row(trainer: Trainer, plan: Plan) -> Iterator[Finding]:
     """`--trainer kto`, and the last batch of each epoch has a single row.
 
     Why: the KL baseline of a batch is estimated from prompts paired with the answers of other rows in it. A single row is paired with its own
     answer, which is no estimate.
     Fix: a batch size that leaves no single row.
     """
-    batch = plan.arguments.per_device_train_batch_size * plan.schedule.processes
-    rows = plan.data.rows
-    if not trainer.reads("kto_desirable_weight") or plan.data.format == "preference" or batch < 3 or rows % batch != 1:
+    size, processes, rows = plan.arguments.per_device_train_batch_size, plan.schedule.processes, plan.data.rows
+    if not trainer.reads("kto_desirable_weight") or plan.data.format == "preference" or size * processes < 2:
         return
-    fitting = next(size for size in range(batch - 1, 1, -1) if rows % size != 1 or size == 2)
-    yield Finding(
-        f"with --batch-size {config.batch_size}, the last batch of {rows} rows has one row, whose KL baseline would be estimated from its own answer",
-        changes={"batch_size": fitting},
-        parameters=("batch_size",),
-    )
+    if rows % (size * processes) != 1:
+        return
+    fitting = without_a_single_row(rows, size, processes)
+    message = f"with --batch-size {size}, the last batch of {rows} rows has one row, whose KL baseline would be estimated from its own answer"
+    changes = {"batch_size": fitting} if fitting else {}
+    fix = None if fitting else "one row more, or one less"
+    yield Finding(message, fix, ("batch_size",), changes=changes)
+
+
+def without_a_single_row(rows: int, size: int, processes: int) -> int | None:
+    """The batch size nearest to `size`, rather a smaller one, with which the last batch of all processes together is not one row."""
+    sizes = (*range(size - 1, 0, -1), *range(size + 1, 2 * size + 8))
+    return next((other for other in sizes if other * processes > 1 and rows % (other * processes) != 1), None)
 
 
 @rule("P355", refuses="--trainer dpo --model-ref scratch:1m", accepts="--trainer dpo --model-ref runs/sft")

@@ -8,6 +8,7 @@ from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.machine import Machine
 from autotrain_llm.declare.example import of_flags, where
 from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.params.schedule import Schedule
@@ -25,9 +26,13 @@ def a_tracker_must_be_one_that_is_supported(schedule: Schedule) -> Iterator[Find
     """
     unknown = [name for name in schedule.log if name not in TRACKERS]
     if unknown:
+        meant = [name if name in TRACKERS else nearest(name, TRACKERS, cutoff=0.75) for name in schedule.log]
+        names = list(dict.fromkeys(name for name in meant if name))
+        is_typo = None not in meant
         yield Finding(
             f"--log must be among {', '.join(TRACKERS)}, got {', '.join(unknown)}",
-            changes={"log": [name for name in schedule.log if name in TRACKERS] or "tensorboard"},
+            changes={"log": names} if is_typo else {},
+            guess={} if is_typo else {"log": names or "tensorboard"},
             parameters=("log",),
         )
 

@@ -355,7 +355,9 @@ def _preference(converter: Converter, example: Example, cells: Cells) -> None:
         if isinstance(prompt, list):
             chosen, rejected = as_turns(chosen, "assistant"), as_turns(rejected, "assistant")
     if converter.request.rows == "preferences" and not prompt:
-        raise RowUnusable(a_pair_has_no_prompt)
+        texts = [name for name, cell in cells.row.items() if isinstance(cell, str) and cell.strip()]
+        others = [name for name in texts if name not in converter.columns.values()]
+        raise RowUnusable(a_pair_has_no_prompt, group=tuple(others), others=others)
     example.prompt, example.chosen, example.rejected = prompt or None, chosen, rejected
 
 

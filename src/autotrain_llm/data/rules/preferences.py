@@ -156,7 +156,7 @@ def text_and_turns_are_mixed(case: str, prompt: str = "") -> Iterator[Finding]:
 
 
 @rule("D128", example=of_rows('{"chosen": "Yes", "rejected": "No"}\n', PAIRS, SFT.replace("sft", "kto")))
-def a_pair_has_no_prompt() -> Iterator[Finding]:
+def a_pair_has_no_prompt(others: Sequence[str]) -> Iterator[Finding]:
     """A preference row has no prompt, neither in a column nor at the beginning of both answers.
 
     Why: a preference trainer compares two answers to the same prompt.
@@ -164,7 +164,10 @@ def a_pair_has_no_prompt() -> Iterator[Finding]:
     """
     flag = COLUMN_FLAGS["prompt_column"]
     what = "there is no prompt: no column holds it, and chosen and rejected do not start with the same text"
-    yield Finding(what, f"{flag} <the column that holds the prompts>, or write the prompt before both answers", DATA)
+    meant = {"prompt_text_column": others[0]} if len(others) == 1 else {}
+    column = f"<one of {', '.join(map(shown, others))}>" if others else "<the column that holds the prompts>"
+    fix = None if meant else f"{flag} {column}, or write the prompt before both answers"
+    yield Finding(what, fix, DATA, guess=meant, otherwise="or write the prompt before both answers")
 
 
 @rule(

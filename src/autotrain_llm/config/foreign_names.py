@@ -167,6 +167,10 @@ def _nearest(name: str, written: str, raw: Any, file: str | None, given: Mapping
     """The finding for a name that one of our parameters comes nearest to."""
     nearest_one, difference = NEAREST[name]
     param = PARAMS[nearest_one]
+    trainer = given.get("trainer") or PARAMS["trainer"].default
+    if not _reads(trainer, nearest_one):
+        message = f"there is no parameter {written}, and {trainer} has nothing like it"
+        return Finding(message, f"leave {written} out", (name.rpartition(".")[2],), file=file, code="P104")
     message = f"there is no parameter {written}; the nearest is {param.flag}, and {difference}"
     fix = f"{param.flag} {param.placeholder}, or leave {written} out"
     guess = EMPTY if "." in name else _translated(name, param, raw, given).changes

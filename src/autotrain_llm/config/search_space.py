@@ -174,3 +174,13 @@ def usual_value(config: Config, name: str, trainer: Trainer | None = None) -> An
         return math.sqrt(low * high)
     usual = (trainer or config.trainer_spec).usual.get(name)
     return None if usual is None else usual.value(bool(config.peft))
+
+
+def grid_size(spaces: dict[str, Search], own: dict[str, Any] | None) -> int:
+    """The number of combinations of the given choices, plus the command's own values if they are not among them."""
+    given = {
+        name: [list(choice) if isinstance(choice, tuple) else choice for choice in spaces[name].choices]
+        for name in spaces
+    }
+    extra = own is not None and any(own[name] not in choices for name, choices in given.items())
+    return math.prod(map(len, given.values())) + extra

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.config.search_space import (
     HELD_OUT,
     direction_of,
+    grid_size,
     own_values,
     spaces_of,
     study_name,
@@ -30,7 +30,7 @@ def decide_sweep(config: Config, context: RunContext) -> SweepPlan | None:
         backend=config.sweep_backend,
         study=config.sweep_name or study_name(config),
         storage=without_password(config.sweep_storage) if config.sweep_storage else None,
-        trials=min(trials, _grid_size(spaces, own)) if config.sweep_sampler == "grid" else trials,
+        trials=min(trials, grid_size(spaces, own)) if config.sweep_sampler == "grid" else trials,
         timeout=config.sweep_timeout,
         metric=config.sweep_metric,
         direction=config.sweep_direction or direction_of(config),
@@ -59,13 +59,3 @@ def _as_json(search: Search, own: Any) -> dict[str, Any]:
     if own is None or own in choices:
         return {"choices": choices, "added": 0}
     return {"choices": [own, *choices], "added": 1}
-
-
-def _grid_size(spaces: dict[str, Search], own: dict[str, Any] | None) -> int:
-    """The number of combinations of the given choices, plus the command's own values if they are not among them."""
-    given = {
-        name: [list(choice) if isinstance(choice, tuple) else choice for choice in spaces[name].choices]
-        for name in spaces
-    }
-    extra = own is not None and any(own[name] not in choices for name, choices in given.items())
-    return math.prod(map(len, given.values())) + extra

@@ -18,6 +18,7 @@ from autotrain_llm.data.chat.template import (
     ChatTemplateError,
     check_end_of_turn,
     find_template,
+    fitting_template,
     template_names,
 )
 from autotrain_llm.data.observations import Observations
@@ -159,6 +160,7 @@ def test_masks_are_those_of_transformers_with_and_without_its_generation_marks(k
         ("alpaca", [" Blue.\n</s>", "Red</s>"]),
         ("chatml", [" Blue.\n<|im_end|>", "Red<|im_end|>"]),
         ("gemma", ["Blue.<end_of_turn>", "Red<end_of_turn>"]),
+        ("hermes", [" Blue.\n<|im_end|>", "Red<|im_end|>"]),
         ("llama-2", [" Blue. </s>", " Red </s>"]),
         ("llama-3", ["Blue.<|eot_id|>", "Red<|eot_id|>"]),
         ("mistral", ["  Blue.\n</s>", " Red</s>"]),
@@ -178,6 +180,29 @@ def test_each_answer_is_trained_through_the_token_that_ends_it(name, answers, by
 def test_every_named_template_has_a_hand_written_expectation():
     (marks,) = test_each_answer_is_trained_through_the_token_that_ends_it.pytestmark
     assert [name for name, _ in marks.args[1]] == template_names()
+
+
+def test_hermes_writes_tools_their_calls_and_what_they_returned(byte):
+    call = {"type": "function", "function": {"name": "clock", "arguments": {"zone": "UTC"}}}
+    turns = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "What time is it?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "name": "clock", "content": "12:00"},
+        {"role": "assistant", "content": "Noon."},
+    ]
+    tool = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object"}}}
+    text = find_template("hermes", byte, Observations()).render(turns, [tool])
+    assert text.count("Be brief.") == 1 and json.dumps(tool) in text
+    assert '<tool_call>\n{"name": "clock", "arguments": {"zone": "UTC"}}\n</tool_call><|im_end|>' in text
+    assert "<|im_start|>tool\n<tool_response>\n12:00\n</tool_response><|im_end|>" in text
+    assert trained(byte, find_template("hermes", byte, Observations()), turns)[-1] == "Noon.<|im_end|>"
+
+
+def test_the_proposed_template_is_one_whose_tokens_the_tokenizer_has(byte, bare):
+    assert fitting_template(byte) == "chatml"
+    check_end_of_turn(find_template(fitting_template(bare), bare, Observations()), observations := Observations())
+    assert observations.findings() == ()
 
 
 def test_trimmed_offsets_lose_no_token(folders):

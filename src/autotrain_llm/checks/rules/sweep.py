@@ -14,6 +14,8 @@ from autotrain_llm.config.resolved import Config
 from autotrain_llm.config.search_space import (
     SETTINGS_OF_WANDB,
     changes_metric_meaning,
+    grid_size,
+    own_values,
     searchable,
     spaces_of,
     written_spaces,
@@ -61,17 +63,21 @@ def a_sweep_searches_parameters_that_the_trainer_reads(config: Config, trainer: 
         yield Finding(
             "--sweep-params names nothing to search", changes={"sweep_params": None}, parameters=("sweep_params",)
         )
-    for name, space in spaces.items():
+    wrong = {name: _meant(name, trainer, usable) for name in spaces if name.replace("-", "_") not in usable}
+    right = {name: space for name, space in spaces.items() if name not in wrong}
+    for name, close in wrong.items():
+        if close:
+            right.setdefault(close, spaces[name])
+    is_certain = all(OTHER_NAMES.get(name.replace("-", "_")) == close for name, close in wrong.items())
+    is_certain &= len(right) == len(spaces)
+    for name in spaces:
         field = name.replace("-", "_")
-        if field not in usable:
-            close = None if trainer.reads(field) else _by_alias(field) or nearest(field, usable, cutoff=0.5)
+        if name in wrong:
+            close = wrong[name]
             suggestion = (
                 f"; did you mean {close}?" if close else f"; possible are {', '.join(_usual(config, usable))}, …"
             )
-            others = {other: values for other, values in spaces.items() if other != name}
-            right = {**others, close: others.get(close, space)} if close else others
             changes = {"sweep_params": right or None}
-            is_certain = OTHER_NAMES.get(field) == close and close not in others
             yield Finding(
                 f"--sweep-params: {name!r} can't be searched: {_why_not(field, trainer)}{suggestion}",
                 changes=changes if is_certain else EMPTY,
@@ -117,6 +123,12 @@ def a_sweep_config_of_wandb_has_other_settings(config: Config) -> Iterator[Findi
         changes=changes,
         parameters=("sweep_params", "sweep_sampler", "sweep_metric"),
     )
+
+
+def _meant(name: str, trainer: Trainer, usable: list[str]) -> str | None:
+    """The parameter that a name which can't be searched probably means."""
+    field = name.replace("-", "_")
+    return None if trainer.reads(field) else _by_alias(field) or nearest(field, usable, cutoff=0.5)
 
 
 def _is_off(field: str, config: Config) -> bool:
@@ -322,6 +334,32 @@ def a_grid_should_be_tried_as_a_whole(config: Config) -> Iterator[Finding]:
             f"--sweep-n-trials {config.sweep_n_trials} tries only the first of the grid's {size} combinations",
             changes={"sweep_n_trials": size},
             parameters=("sweep_n_trials", "sweep_sampler"),
+        )
+
+
+@rule(
+    "P619",
+    WARNING,
+    refuses="--use-sweep --sweep-n-trials 6 --sweep-params '{\"lr\": [1e-6, 1e-5]}' --lr 1e-5",
+    accepts='--use-sweep --sweep-n-trials 6 --sweep-params \'{"lr": {"low": 1e-6, "high": 1e-5}}\'',
+)
+def more_trials_than_combinations_repeat_some(config: Config) -> Iterator[Finding]:
+    """`--sweep-params` lists fewer combinations of values than `--sweep-n-trials`, and the sampler is not a grid.
+
+    Why: the samplers propose values that were tried already, and a trial with the same values and the same seed ends with the same metric.
+    Fix: a grid, which tries each combination once, or a range in place of a list.
+    """
+    spaces = spaces_of(config) if config.use_sweep and config.sweep_sampler != "grid" else {}
+    if not spaces or not all(search.choices for search in spaces.values()):
+        return
+    own = own_values(config, spaces)
+    size = grid_size(spaces, own)
+    if size < config.sweep_n_trials:
+        yield Finding(
+            f"--sweep-params and the command's own values make {size} combinations, and --sweep-n-trials {config.sweep_n_trials} would repeat some of them",
+            changes={"sweep_sampler": "grid", "sweep_n_trials": size},
+            otherwise="or --sweep-params with a range",
+            parameters=("sweep_n_trials", "sweep_params"),
         )
 
 

@@ -278,7 +278,8 @@ def find_template(
     if name in (None, OWN):
         if tokenizer.chat_template is None:
             if name == OWN:
-                observations.add(there_is_no_chat_template, names=tuple(tokenizer.templates))
+                fitting = fitting_template(tokenizer)
+                observations.add(there_is_no_chat_template, names=tuple(tokenizer.templates), fitting=fitting)
             return None
         template = ChatTemplate(tokenizer.chat_template, tokenizer, OWN, tokenizer.templates.get("tool_use"))
     else:
@@ -345,6 +346,16 @@ def _source_of(name: str, tokenizer: Tokenizer, observations: Observations) -> s
     return None
 
 
+# The templates that are proposed, in order; the last ones end turns with the eos_token.
+PROPOSED = ("chatml", "llama-3", "gemma", "phi-4", "zephyr")
+
+
+def fitting_template(tokenizer: Tokenizer) -> str:
+    """The name of the first template of this package of whose control tokens the tokenizer has all."""
+    templates = (ChatTemplate(str(_built_in(name)), tokenizer, name) for name in PROPOSED[:-1])
+    return next((template.name for template in templates if not template.missing_tokens), PROPOSED[-1])
+
+
 def check_end_of_turn(template: ChatTemplate, observations: Observations) -> None:
     """Report a template of `--chat-template` that ends turns with text for which the tokenizer has no token."""
     end = (template.end_of_turn or "").strip()
@@ -355,5 +366,5 @@ def check_end_of_turn(template: ChatTemplate, observations: Observations) -> Non
             missing=template.missing_tokens,
             end=end,
             eos=template.tokenizer.eos,
-            fitting=next(name for name in ("zephyr", "mistral", "vicuna") if name != template.name),
+            fitting=fitting_template(template.tokenizer),
         )

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from autotrain_llm.data.observations import DATA_PARAMETER
 from autotrain_llm.data.wording import shown
 from autotrain_llm.declare.example import CHAT, DPO, PAIRS, PPO, PROMPTS, SFT, Example, of_flags, of_rows
-from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.finding import ERROR, WARNING, Finding
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.text import plural
 
 DATA = (DATA_PARAMETER,)
 TEMPLATE = ("chat_template",)
 CHATML = "--chat-template chatml"
-WRITES_TOOLS = "--chat-template FILE, with one that writes tools, or --model with one that calls tools"
+WRITES_TOOLS = "--chat-template hermes, which writes tools as JSON, or a FILE with one that does, or --model with one that calls tools"
 CALL = (
     '{"tools": [{"type": "function", "function": {"name": "weather"}}], "messages": [{"role": "user", "content": "Rain?"}, '
     '{"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "weather", "arguments": {}}}]}]}\n'
@@ -185,15 +185,17 @@ def a_mark_can_not_be_followed(turn: int, column: str, key: str, value: str) -> 
         before="cp -r MODEL base\nrm base/chat_template.jinja",
     ),
 )
-def there_is_no_chat_template(names: Sequence[str], column: str = "", path: str = "") -> Iterator[Finding]:
+def there_is_no_chat_template(
+    names: Sequence[str], fitting: str, column: str = "", path: str = ""
+) -> Iterator[Finding]:
     """Conversations need a chat template to become text, and the tokenizer has none.
 
     Why: base models come without one.
-    Fix: `--chat-template chatml` or another name, or the instruct version of the model.
+    Fix: a template whose control tokens the tokenizer has, or the instruct version of the model.
     """
     # `names` are the tokenizer's templates under other names than default.
     others = f" called default, only {', '.join(names)}" if names else ""
-    changes = {"chat_template": "chatml"}
+    changes = {"chat_template": fitting}
     parameters = ("chat_template", "model")
     if not column:
         message = f"--chat-template tokenizer: the tokenizer of --model has no chat_template of its own{others}"
@@ -375,13 +377,19 @@ def the_template_ends_turns_with_an_unknown_token(
     example=of_flags(
         "--chat-template vicuna", "--chat-template '{% for m in messages %}{{ m }}{{ eos_token }}{% endfor %}'", CALL
     ),
+    varies=True,
 )
 def the_template_leaves_out_tools(case: str, missing: str = "") -> Iterator[Finding]:
     """The chat template writes neither the tools of a conversation nor the calls of its turns.
 
-    Why: what it leaves out can't be trained on, and a turn that is only a call becomes an empty answer.
-    Fix: a template that writes tools, or a model that calls tools.
+    Why: what it leaves out can't be trained on, and a turn that is only a call becomes an empty answer. Where all answers of a row are calls, that is
+    an error.
+    Fix: a template that writes tools, such as hermes, or a model that calls tools.
     """
+    if case == "answers":
+        what = "the chat template leaves out tool calls, and the answers are nothing else: empty answers would be trained on"
+        yield Finding(what, WRITES_TOOLS, TEMPLATE, ERROR)
+        return
     what = "the chat template leaves out the tools that are described beside the turns"
     if case == "calls":
         what = "the chat template leaves out the tool calls of its turns: they are not trained on"

@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from autotrain_llm.data.chat.assistant_masks import Rendered, render_with_answers
-from autotrain_llm.data.chat.template import NONE, ChatTemplate, ChatTemplateError
+from autotrain_llm.data.chat.template import NONE, ChatTemplate, ChatTemplateError, fitting_template
 from autotrain_llm.data.chat.trace import ARGUMENT, NAME, REASONING
 from autotrain_llm.data.chat.turn_spans import is_answer
 from autotrain_llm.data.dataset import Dataset
@@ -192,6 +192,7 @@ class RowRenderer:
             if preparation.chat_template == NONE:
                 observations.add(no_template_is_allowed_for_conversations, **facts)
             else:
+                facts["fitting"] = fitting_template(tokenizer)
                 observations.add(there_is_no_chat_template, names=tuple(tokenizer.templates), **facts)
         if self.dataset.format == "text":
             column = self.dataset.columns["text"]
@@ -402,7 +403,9 @@ class RowRenderer:
         calls = [call["function"].get("name") for message in messages for call in message.get("tool_calls", ())]
         left_out = [piece.text for piece in rendered.left_out if piece.kind in (NAME, ARGUMENT)]
         if any(isinstance(name, str) and name not in rendered.text for name in calls):
-            self.observations.row(the_template_leaves_out_tools, example, case="calls")
+            says_nothing = not any(str(turn.get("content") or "").strip() for turn in messages if is_answer(turn))
+            case = "answers" if says_nothing else "calls"
+            self.observations.row(the_template_leaves_out_tools, example, case, case=case)
         elif left_out:
             missing = next((words for words in left_out if words not in rendered.text), left_out[0])
             self.observations.row(the_template_leaves_out_tools, example, "part", case="part", missing=missing)

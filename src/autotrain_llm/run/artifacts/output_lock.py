@@ -11,7 +11,15 @@ from pathlib import Path
 from types import TracebackType
 
 from autotrain_llm.context.file_lock import FileLock
-from autotrain_llm.context.output_dir import CHECKPOINT_NAME, CHECKPOINTS, LOCK_FILE, earlier_run, step_of
+from autotrain_llm.context.output_dir import (
+    CHECKPOINT_NAME,
+    CHECKPOINTS,
+    LOCK_FILE,
+    checkpoints_in,
+    earlier_run,
+    is_complete,
+    step_of,
+)
 from autotrain_llm.context.signals import held_back
 from autotrain_llm.declare.finding import Finding, Refused
 
@@ -147,12 +155,8 @@ class OutputFolder:
         self.aside.rmdir()
 
     def _is_empty(self) -> bool:
-        """Whether this run left neither a model nor a checkpoint."""
-        checkpoints = self.path / CHECKPOINTS
-        has_checkpoint = checkpoints.is_dir() and any(
-            CHECKPOINT_NAME.match(entry.name) for entry in checkpoints.iterdir()
-        )
-        return not has_checkpoint and not any(self.path.glob("*.safetensors"))
+        """Whether this run left neither a model nor a checkpoint that a run can go on from."""
+        return not any(map(is_complete, checkpoints_in(self.path))) and not any(self.path.glob("*.safetensors"))
 
     def complete(self) -> None:
         """The run is complete: remove what was moved aside for it, and for the attempts before it."""

@@ -93,3 +93,13 @@ def test_leftovers_of_a_killed_process_and_links_in_place_of_a_runs_files_are_re
         assert {".mine.3", "mine.link", "run.json"} <= set(contents(earlier))
         left = {".run.json.4711", ".report.html.12", "samples.jsonl", "command.sh"} & set(contents(earlier))
     assert left == set() and (tmp_path / "other.jsonl").read_text() == "not this run's\n"
+
+
+def test_a_run_that_failed_in_its_first_checkpoint_leaves_nothing_in_the_way_of_the_same_command(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(OSError), OutputFolder(folder, overwrite=False):
+        (folder / "run.json").write_text("{}")
+        (folder / "checkpoints" / "checkpoint-3").mkdir(parents=True)
+        (folder / "checkpoints" / "checkpoint-3" / "model.safetensors").write_bytes(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert not folder.exists()

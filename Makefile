@@ -28,7 +28,7 @@ test: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow"
 
 test-all: test
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m slow
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m slow --durations 40
 
 # What the terminal shows, as tests/snapshots/ has it: written again after a change that is meant.
 snapshots: $(READY)

@@ -188,6 +188,11 @@ class ModelContext:
         own, theirs = self.tokenizer, _tokenizer_in(other.tokenizer_folder)
         return own.moved_tokens(theirs) if own and theirs else (0.0, None)
 
+    def tokens_beyond(self, other: ModelMetadata) -> list[str]:
+        """The tokens that another model's tokenizer does not have; none if the tokenizers can't be compared."""
+        own, theirs = self.tokenizer, _tokenizer_in(other.tokenizer_folder)
+        return own.tokens_beyond(theirs) if own and theirs else []
+
     # --- sizes ------------------------------------------------------------------------------------------------------
 
     @property

@@ -25,6 +25,43 @@ json.dump(whole, open('other/tokenizer.json', 'w'))"
 """
 
 
+# A tokenizer with a token that the model's has not, in place of its last word.
+ONE_NEW = """python -c "import json
+whole = json.load(open('other/tokenizer.json'))
+word, last = max(whole['model']['vocab'].items(), key=lambda pair: pair[1])
+whole['model']['vocab'].pop(word), whole['model']['merges'].pop()
+whole['added_tokens'].append({**whole['added_tokens'][-1], 'content': '<|thought|>', 'id': last})
+json.dump(whole, open('other/tokenizer.json', 'w'))"
+"""
+
+
+@rule(
+    "M195",
+    WARNING,
+    example=of_flags("--tokenizer other --peft", "--tokenizer other", before="cp -r MODEL other\n" + ONE_NEW),
+)
+def an_adapter_does_not_train_new_tokens(
+    config: Config, model: ModelMetadata, context: RunContext
+) -> Iterator[Finding]:
+    """`--peft` with a `--tokenizer` that has tokens which the tokenizer in the model's folder has not.
+
+    Why: an adapter leaves the embedding and the head as they are. What the model has in the rows of the new tokens is random, or whatever an
+    unused row holds, and stays so: they are read as noise and never written.
+    Fix: full fine-tuning, which trains all rows of the embedding, or a tokenizer without the new tokens.
+    """
+    if not config.peft or not config.tokenizer or model.tokenizer_folder in (None, context.tokenizer_folder):
+        return
+    new = context.models.tokens_beyond(model)
+    if new:
+        what = f"--tokenizer {config.tokenizer} has {_enumerated(new)}, which the tokenizer in --model {model.name} has not"
+        yield Finding(
+            f"{what}: --peft leaves the rows of the embedding as they are, so that new tokens are never learned",
+            changes={"peft": False},
+            otherwise="or a --tokenizer without them",
+            parameters=("tokenizer", "peft"),
+        )
+
+
 @rule(
     "M188",
     WARNING,
@@ -51,3 +88,8 @@ def a_tokenizer_should_give_the_ids_that_the_model_was_trained_with(
             changes={"tokenizer": None},
             parameters=("tokenizer", "model"),
         )
+
+
+def _enumerated(tokens: list[str]) -> str:
+    """Both of two tokens, or the first two of more."""
+    return " and ".join(tokens) if len(tokens) < 3 else f"{tokens[0]}, {tokens[1]} and {len(tokens) - 2} more tokens"

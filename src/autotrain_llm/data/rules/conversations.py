@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from autotrain_llm.data.observations import DATA_PARAMETER
 from autotrain_llm.data.wording import shown
 from autotrain_llm.declare.example import CHAT, DPO, PAIRS, PPO, PROMPTS, SFT, Example, of_flags, of_rows
-from autotrain_llm.declare.finding import ERROR, WARNING, Finding
+from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.text import plural
 
@@ -373,7 +373,6 @@ def the_template_ends_turns_with_an_unknown_token(
 
 @rule(
     "D131",
-    WARNING,
     example=of_flags(
         "--chat-template vicuna", "--chat-template '{% for m in messages %}{{ m }}{{ eos_token }}{% endfor %}'", CALL
     ),
@@ -388,14 +387,14 @@ def the_template_leaves_out_tools(case: str, missing: str = "") -> Iterator[Find
     """
     if case == "answers":
         what = "the chat template leaves out tool calls, and the answers are nothing else: empty answers would be trained on"
-        yield Finding(what, WRITES_TOOLS, TEMPLATE, ERROR)
+        yield Finding(what, WRITES_TOOLS, TEMPLATE)
         return
     what = "the chat template leaves out the tools that are described beside the turns"
     if case == "calls":
         what = "the chat template leaves out the tool calls of its turns: they are not trained on"
     elif case == "part":
         what = f"the chat template leaves out part of the tool calls of its turns, such as {missing!r}: it is not trained on"
-    yield Finding(what, WRITES_TOOLS, TEMPLATE)
+    yield Finding(what, WRITES_TOOLS, TEMPLATE, WARNING)
 
 
 @rule("D136", WARNING, example=of_flags(f"--chat-template '{UNSYSTEMATIC}'", CHATML, SYSTEM))

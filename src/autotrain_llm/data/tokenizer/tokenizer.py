@@ -146,6 +146,11 @@ class Tokenizer:
         token_id, token = moved[0]
         return len(moved) / len(both), f"{token!r} has the id {theirs[token]} instead of {token_id}"
 
+    def tokens_beyond(self, other: Tokenizer) -> list[str]:
+        """The tokens that `other` does not have, in the order of their ids."""
+        own, theirs = (one.backend.get_vocab(with_added_tokens=True) for one in (self, other))
+        return sorted(own.keys() - theirs.keys(), key=lambda token: own[token])
+
     def added_tokens(self) -> list[str]:
         """All tokens that are never split."""
         return [str(token.content) for token in self.backend.get_added_tokens_decoder().values()]

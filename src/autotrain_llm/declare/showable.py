@@ -7,7 +7,13 @@ from __future__ import annotations
 # A path that was made of a URL has one slash, the address of an SQLite file three or four.
 USER_OF_URL = r"(:/{1,4})([^\s/@:'\"]{16,}|[^\s/@:'\"]*:[^\s/@'\"]*)(?=@)"
 PASSWORD_OF_QUERY = r"(?<=[?&;]password=)[^\s&;'\"]+"
-TOKENS = r"\b(?:hf_|sk-|gh[opsu]_|github_pat_|glpat-|xox[abps]-|AKIA|wandb_v1_)[A-Za-z0-9_\-]{8,}"
+# A token is a prefix and characters drawn at random, so that a stretch of them is long or has digits and capitals in it: what is words between dashes
+# or underscores, such as a column `hf_dataset_name`, is a name.
+_RANDOM = r"(?:(?=[a-z]*[A-Z0-9])[A-Za-z0-9]{8,}|[A-Za-z0-9]{16,})"
+TOKENS = (
+    rf"\b(?:(?:hf_|gh[opsu]_){_RANDOM}|sk-(?:[A-Za-z0-9]+[_-]){{0,4}}{_RANDOM}|(?:github_pat_|glpat-|xox[abps]-|AKIA|wandb_v1_)[A-Za-z0-9_\-]{{8,}})"
+    r"[A-Za-z0-9_\-]*"
+)
 MARKS = (":/", "hf_", "sk-", "gh", "glpat-", "xox", "AKIA", "wandb_v1_")
 # Characters that change the direction of text (Unicode's bidirectional controls).
 BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autotrain_llm.data.formats.column_names import CHOICES, CONTEXT, HISTORY, INPUT, SYSTEM, TOOLS
+from autotrain_llm.data.formats.column_names import CHOICES, CONTEXT, HISTORY, INPUT, METADATA, SYSTEM, TOOLS
 from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.declare.finding import Refused
@@ -115,6 +115,38 @@ def test_a_key_that_is_added_to_a_turn_is_used_or_named(tmp_path, case, name, va
         row[column][turn % len(row[column])][name] = VALUES[value](n)
         rows.append(row)
     assert is_used_or_named(*made(tmp_path, trainer, rows), name)
+
+
+PHRASES = ("zebra invoice is wrong", "zebra printer queue stuck", "zebra login after password reset")
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(case=st.sampled_from(CASES), name=st.sampled_from(sorted(METADATA)), is_listed=st.booleans())
+def test_a_phrase_that_differs_between_rows_is_used_or_named_whatever_its_column_is_called(
+    tmp_path, case, name, is_listed
+):
+    trainer, format_name = case
+    row = FORMATS[format_name]
+    rows = [{**row, name: [phrase, "one"] if is_listed else phrase} for phrase in PHRASES]
+    forms_of_rows, report = made(tmp_path, trainer, rows)
+    assert name in report or all(
+        phrase in form for phrase, row in zip(PHRASES, forms_of_rows, strict=True) for form in row
+    )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["Billing and Payments", "Technical Support Desk", "Billing and Payments", "Billing and Payments"],
+        ["Mon Nov 30 20:44:48 2026", "Tue Dec 1 10:00:01 2026", "12 March 2021", "March 12, 2021 10:00 PM"],
+        ["Anna Berg", "Jonas Moll", "Greta Lind", "Omar Said"],
+    ],
+)
+@pytest.mark.parametrize("name", ["subject", "category", "source", "date"])
+def test_categories_dates_and_names_draw_nothing(name, values, tmp_path):
+    # `source` may be a prompt, and here the question is one.
+    rows = [{**FORMATS["question"], name: value} for value in values]
+    assert made(tmp_path, "sft", rows)[1] == ""
 
 
 @pytest.mark.parametrize("trainer", READS)

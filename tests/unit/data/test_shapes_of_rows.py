@@ -851,22 +851,35 @@ def test_texts_that_begin_with_other_words_are_texts(texts, trainer, tmp_path):
         (["a", "b", "c"], ["x", "y", "z"], ["ax", "by", "cz"]),
         (["a", "b"], "x", ["ax", "bx"]),
         ("a", ["x", "y"], ["ax", "ay"]),
+        (["a"], ["x", "y", "z"], ["ax", "ay", "az"]),
+        (["a", "b"], ["x", "y", "z"], ["ax", "ay", "az", "bx", "by", "bz"]),
     ],
 )
-def test_each_of_several_answers_is_a_row_of_its_own(chosen, rejected, pairs, trainer, tmp_path):
+@pytest.mark.parametrize("form", ["lists", "JSON", "conversations"])
+def test_each_of_several_answers_is_a_row_of_its_own(chosen, rejected, pairs, form, trainer, tmp_path):
+    def written(side):
+        if form == "conversations":
+            answers = [turns("Which?", answer) for answer in side]
+            return answers if isinstance(side, list) else answers[0]
+        return json.dumps(side) if form == "JSON" and isinstance(side, list) else side
+
+    chosen, rejected = written(chosen), written(rejected)
     rows = [
         {"prompt": "Which?", "chosen": chosen, "rejected": rejected},
         {"prompt": "Or?", "chosen": chosen, "rejected": rejected},
     ]
     dataset = opened(tmp_path, rows, trainer)
-    assert pair_of(dataset) == [tuple(pair) for pair in pairs * 2]
-    assert codes(dataset) == ["D193"]
+    if form == "conversations":
+        made = [(row.chosen[-1]["content"], row.rejected[-1]["content"]) for row in dataset.train]
+        assert made == [tuple(pair) for pair in pairs * 2] and "D193" in codes(dataset)
+    else:
+        assert pair_of(dataset) == [tuple(pair) for pair in pairs * 2] and codes(dataset) == ["D193"]
 
 
 def test_lists_of_answers_that_end_early_lose_nothing_without_a_word(tmp_path):
     row = {"prompt": "Which?", "chosen": ["a", "b"], "rejected": ["x", "y"]}
-    dataset = opened(tmp_path, [row] * 200 + [{**row, "rejected": ["x"]}, {**row, "chosen": [], "rejected": []}], "dpo")
-    assert len(dataset.train) == 401 and {"D193", "D113"} <= {*codes(dataset)}
+    dataset = opened(tmp_path, [row] * 200 + [{**row, "rejected": ["x", "y", "z"]}, {**row, "chosen": [], "rejected": []}], "dpo")
+    assert len(dataset.train) == 402 and {"D193", "D113"} <= {*codes(dataset)}
 
 
 def test_a_row_without_a_list_of_answers_stays_as_it_is_beside_those_with_one(tmp_path):

@@ -26,6 +26,13 @@ TOKEN = "hf_abcdefghijklmnopqrst"
         ("sk-abcdefghijklmnop", "sk-***"),
         ("https://host/a@b", "https://host/a@b"),
         ("anna@host and hf_x", "anna@host and hf_x"),
+        (
+            "hf_dataset_name, hf_username and --context-columns sk-learn-experiments",
+            "hf_dataset_name, hf_username and --context-columns sk-learn-experiments",
+        ),
+        ("ghs_emissions_total", "ghs_emissions_total"),
+        ("hf_aZbXcVdNfMg", "hf_***"),
+        ("sk-proj-T4x9_aB3dE6gH8j-k2", "sk-***"),
     ],
 )
 def test_credentials_are_masked_and_the_rest_is_kept(text, shown):

@@ -79,17 +79,9 @@ class Table:
         ]
         return self._numbered(rows)
 
-    def spread(self, columns: Sequence[str]) -> Table:
-        """A table with a row for each place in the lists of these columns, which have as many items, with the other cells in each of them. A row
-        without such a list stays as it is."""
-        rows: list[tuple[int | None, Row]] = []
-        for _, line, cells in self.rows:
-            sizes = [len(cells[name]) for name in columns if isinstance(cells.get(name), list)]
-            rows += [
-                (line, cells | {name: _item(cells.get(name), place) for name in columns})
-                for place in range(max([1, *sizes]))
-            ]
-        return self._numbered(rows)
+    def spread(self, rows_of: Callable[[Row], Iterable[Row]]) -> Table:
+        """A table with the rows that are made of each row."""
+        return self._numbered([(line, made) for _, line, cells in self.rows for made in rows_of(cells)])
 
     def _numbered(self, rows: Sequence[tuple[int | None, Row]]) -> Table:
         """A table of other rows of this file, each with its line, counted from 1."""
@@ -110,11 +102,6 @@ class Table:
     def first(self) -> list[RawRow]:
         """The first rows, from which the format is detected."""
         return self.rows.head if isinstance(self.rows, Stream) else self.rows[:LOOKED_AT]
-
-
-def _item(value: Any, place: int) -> Any:
-    """What a list has at a place; None beyond its end. Anything else stays as it is."""
-    return (value[place] if place < len(value) else None) if isinstance(value, list) else value
 
 
 def unwrapped(cells: Row, wrapper: str) -> Row:

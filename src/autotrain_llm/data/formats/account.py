@@ -30,6 +30,7 @@ from autotrain_llm.data.formats.column_names import (
     TURN_MASK,
     WEIGHT,
     is_metadata,
+    is_phrase,
 )
 from autotrain_llm.data.formats.detect import ColumnMapping
 from autotrain_llm.data.formats.token_rows import IDS, TOKENS
@@ -67,6 +68,8 @@ class _UnreadColumn:
     rows_with_answer: int = 0  # rows of which the value repeats an answer
     markers: frozenset[str] | None = None  # words around the row's own texts in the first row
     distinct: set[str] = field(default_factory=set)
+    phrases: set[str] = field(default_factory=set)  # different texts of several words
+    rows_with_phrase: int = 0
 
     def look_for_repetition(self, value: Any, example: Example) -> None:
         """Record whether a value says what is in the converted row, and whether it says what is in the answer."""
@@ -76,6 +79,17 @@ class _UnreadColumn:
             # A chat template has the same words around every row; a text that quotes the row has others each time.
             self.repeats_row = markers is not None and self.markers is not None and markers <= self.markers
         self.rows_with_answer += _gives_answer_away(value, example)
+
+    def look_for_phrases(self, value: Any) -> None:
+        """Record the phrases in a value."""
+        phrases = [text.strip() for text in _leaves(value) if isinstance(text, str) and is_phrase(text)]
+        self.phrases.update(text[:LONGEST] for text in phrases)
+        self.rows_with_phrase += bool(phrases)
+
+    @property
+    def is_free_text(self) -> bool:
+        """Whether most rows have a phrase of their own. A category, a source or a license is written out as well, but comes again."""
+        return len(self.phrases) > 1 and len(self.phrases) * 2 > self.rows_with_phrase
 
     @property
     def is_category(self) -> bool:
@@ -143,6 +157,7 @@ class ColumnAccount:
         if self.rows <= LOOKED_AT:
             unread.only_metadata = unread.only_metadata and is_metadata(name, value)
             unread.look_for_repetition(value, example)
+            unread.look_for_phrases(value)
             unread.holds_text = unread.holds_text or any(isinstance(text, str) for text in _leaves(value))
             ids = cells.row.get(self.mapping.columns.get(IDS, ""))
             unread.is_beside_ids &= isinstance(value, list) and isinstance(ids, list) and len(value) == len(ids)
@@ -179,7 +194,8 @@ class ColumnAccount:
             return "no text"
         if column.repeats_row and not is_judgement:
             return REPEATS_ROW
-        if (column.only_metadata or column.is_category) and not is_judgement:
+        is_metadata_column = column.only_metadata and not column.is_free_text
+        if (is_metadata_column or column.is_category) and not is_judgement:
             return "metadata"
         # A part of the prompt that is the same for all rows is no less a part of it.
         is_reported = column.differs or self.rows == 1 or _parts_of_prompt(column.first)
@@ -251,7 +267,8 @@ def _is_content(key: str, value: Any) -> bool:
     """Whether a value that was not read holds text, and is no metadata, or judges what it stands beside."""
     if plain(key.rpartition(".")[2]) in (*LABEL, *JUDGEMENT):
         return not is_empty(value)
-    return any(isinstance(leaf, str) for leaf in _leaves(value)) and not is_metadata(key.rpartition(".")[2], value)
+    texts = [leaf for leaf in _leaves(value) if isinstance(leaf, str)]
+    return bool(texts) and (any(map(is_phrase, texts)) or not is_metadata(key.rpartition(".")[2], value))
 
 
 def _is_in_row(value: Any, example: Example) -> bool:

@@ -114,6 +114,10 @@ METADATA_NAME = re.compile(
     r"(?:^|_)(?:id|ids|type|types|model|models|category|lang|language|source|url|name|hash|ip|date|time|license|copyright|configs?|version|"
     r"count|tokens?|length|scores?|rank|level|domain|subject|from|by|index|num|number|quality|difficulty|status|split|metadata|meta)\Z"
 )
+# As many words are a phrase, and more than the name of a person, a model or a place.
+WORDS_OF_A_PHRASE = 3
+WORD = re.compile(r"[^\W\d_]{2,}(?:['’-][^\W\d_]+)*[.,;:!?]*")
+UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]{8,}")  # of a language without spaces between its words
 LIKE_A_CODE = re.compile(r"[\w.:;/\\#@$&%+=~?!*,|<>-]+", re.ASCII)
 # The row that comes before this one in a conversation of several rows.
 LINKS = ("parent_id", "parent_message_id", "reply_to", "in_reply_to", "previous_id")
@@ -142,6 +146,13 @@ INSIDE = frozenset((*SYSTEM, *HISTORY, *TOOLS, *INPUT, *CONTEXT, *CHOICES, *QUES
     "source",
     "text",
 }
+
+
+def is_phrase(text: str) -> bool:
+    """Whether a text is written in words, more of them than a name has; a date, an address or the name of a file is not."""
+    words = text.split()
+    written = sum(WORD.fullmatch(word.strip("()[]\"“”«»")) is not None for word in words)
+    return (written >= WORDS_OF_A_PHRASE and written * 2 > len(words)) or UNSPACED.search(text) is not None
 
 
 def is_metadata(name: str, value: Any) -> bool:

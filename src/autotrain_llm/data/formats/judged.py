@@ -93,18 +93,6 @@ def judged_answers(columns: Columns, ignored: Collection[str] = ()) -> JudgedAns
     )
 
 
-def lists_of_answers(columns: Columns, chosen: str | None, rejected: str | None) -> tuple[str, ...]:
-    """Columns of chosen and rejected answers, under these or their usual names, that hold lists: as many of each in every row, or of one side beside
-    a single answer of the other. Empty if there are no such lists."""
-    sides = (chosen or columns.find(CHOSEN), rejected or columns.find(REJECTED))
-    kinds = {columns.kind(side) if side in columns.values else "" for side in sides}
-    if "texts" not in kinds or not kinds <= {"texts", "text"}:
-        return ()
-    lists = tuple(str(side) for side in sides if columns.kind(str(side)) == "texts")
-    sizes = [{len(row[name]) if isinstance(row.get(name), list) else 0 for name in lists} for row in columns.rows]
-    return lists if all(len(of_row) == 1 for of_row in sizes) else ()
-
-
 def signs_of_two_answers(columns: Columns) -> dict[str, str] | None:
     """The columns of two answers by the sign that their names end with: a and b, 0 and 1, or 1 and 2; None if there are not exactly two."""
     by_stem: dict[str, dict[str, str]] = {}

@@ -22,6 +22,7 @@ from autotrain_llm.data.files.filter import RowFilter
 from autotrain_llm.data.files.locate import ALL_ROWS, OF_EVALUATION, Source, choose_split, locate
 from autotrain_llm.data.files.read import ColumnTypes, Stream, Table, unwrapped
 from autotrain_llm.data.files.stream import first_rows, open_table
+from autotrain_llm.data.formats.answer_lists import lists_of_answers
 from autotrain_llm.data.formats.column_checks import (
     check_columns,
     check_header,
@@ -35,7 +36,7 @@ from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.convert import Converter
 from autotrain_llm.data.formats.detect import GRADED, ColumnMapping, nested_rows, recognise, wrappers
 from autotrain_llm.data.formats.graded import GradedAs, labels_of
-from autotrain_llm.data.formats.judged import judged_answers, lists_of_answers
+from autotrain_llm.data.formats.judged import judged_answers
 from autotrain_llm.data.formats.token_rows import TOKENS
 from autotrain_llm.data.load.split import hold_out, possible_share, rows_to_hold_out
 from autotrain_llm.data.observations import Observations, RowPlace, findings_of
@@ -363,12 +364,10 @@ def _with_each_answer(
 ) -> tuple[Columns, list[Table]]:
     """The columns and tables, with a row for each of the answers where a cell has a list of them."""
     lists = lists_of_answers(columns, reading.request.text_column, reading.request.rejected_column)
-    if not lists:
+    if lists is None:
         return columns, tables
-    how = f"each answer of {' and of '.join(lists)} is a row of its own"
-    how += ", with the one at the same place of the other" if len(lists) > 1 else ""
-    reading.observations.add(pairs_are_made_of_judged_answers, file=name, how=how)
-    tables = reading.reshape(tables, methodcaller("spread", lists))
+    reading.observations.add(pairs_are_made_of_judged_answers, file=name, how=lists.how)
+    tables = reading.reshape(tables, methodcaller("spread", lists.rows_of))
     return Columns(cells for table in tables for _, _, cells in table.first()), tables
 
 

@@ -201,6 +201,17 @@ def texts_of_turns(value: Any) -> list[str]:
     return [content.strip() for content in contents if isinstance(content, str) and content.strip()]
 
 
+def awaits_answer(value: Any) -> bool:
+    """Whether a conversation ends with a turn of the user, or with the result of a tool."""
+    inside, _ = turns_inside(parsed(value))
+    last = as_spoken(inside[-1] if isinstance(inside, list) and inside else inside)
+    if not is_turn(last):
+        return False
+    flag = next((role for key, role in SPEAKER_FLAGS.items() if last.get(key) is True), "")
+    role = next((last[key] for key in ROLE_KEYS if isinstance(last.get(key), str)), flag)
+    return ROLES.get(role.strip().lower()) in ("user", "tool")
+
+
 def is_conversation(value: Any) -> bool:
     """Whether this is a list of turns or of exchanges, a single turn, or an object that wraps turns."""
     value, _ = turns_inside(value)

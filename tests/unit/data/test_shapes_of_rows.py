@@ -888,6 +888,54 @@ def test_a_row_without_a_list_of_answers_stays_as_it_is_beside_those_with_one(tm
     assert pair_of(dataset) == [("a", "x"), ("a", "y")] and {"D193", "D113"} <= {*codes(dataset)}
 
 
+# -- which column is the prompt ------------------------------------------------------------------------------------------------
+
+LONG = [("It rises in the east, every morning.", "I suppose that it is the moon that rises."),
+        ("Through the roots, and then the stem.", "Plants have no need of any water at all.")]  # fmt: skip
+
+
+def judged_rows(**names):
+    return [
+        {
+            names.get("question", "question"): f"Which is right, number {n}?",
+            names.get("judge", "prompt"): f"Judge this. Which is right, number {n}? A: {good} B: {bad} Answer A or B.",
+            "chosen": good,
+            "rejected": bad,
+        }
+        for n, (good, bad) in enumerate(LONG)
+    ]
+
+
+@pytest.mark.parametrize("trainer", ["dpo", "reward", "kto"])
+@pytest.mark.parametrize("question", ["orig_instruction", "question", "user_query", "problem"])
+@pytest.mark.parametrize("judge", ["instruction", "prompt", "input"])
+def test_a_prompt_in_which_both_answers_stand_is_the_judges(question, judge, trainer, tmp_path):
+    dataset = opened(tmp_path, judged_rows(question=question, judge=judge), trainer)
+    assert dataset.columns["prompt"] == question and codes(dataset) == []
+    named = opened(
+        tmp_path, judged_rows(question=question, judge=judge), trainer, prompt_column=judge, named=("prompt_column",)
+    )
+    assert named.columns["prompt"] == judge and "D242" in codes(named)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "answers"),
+    [
+        ("sft", {"response": "So."}),
+        ("generic", {"answer": "So."}),
+        ("dpo", {"chosen": "So.", "rejected": "No."}),
+        ("reward", {"chosen": "So.", "rejected": "No."}),
+        ("kto", {"completion": "So.", "label": True}),
+    ],
+)
+@pytest.mark.parametrize("column", ["trajectory", "messages", "dialog_so_far"])
+def test_turns_that_end_before_the_answer_are_the_prompt_whatever_they_are_called(column, trainer, answers, tmp_path):
+    asked = [turns("Hi", "Hello", "Why?"), turns("How?")]
+    rows = [{column: cell, **answers, **({"label": n == 0} if trainer == "kto" else {})} for n, cell in enumerate(asked)]
+    dataset = opened(tmp_path, rows, trainer)
+    assert [row.prompt for row in dataset.train] == asked and codes(dataset) == []
+
+
 # -- what is named ---------------------------------------------------------------------------------------------------------
 
 

@@ -27,6 +27,7 @@ from autotrain_llm.data.formats.detect import (
     holds_numbers,
     only_text,
     preference,
+    quotes_both,
     recognise,
     rows_are_turns,
 )
@@ -49,7 +50,11 @@ from autotrain_llm.data.rules.columns import (
 )
 from autotrain_llm.data.rules.conversations import each_text_is_one_turn
 from autotrain_llm.data.rules.files import the_header_looks_like_a_row
-from autotrain_llm.data.rules.preferences import chosen_and_rejected_are_the_same, judgements_contradict_each_other
+from autotrain_llm.data.rules.preferences import (
+    chosen_and_rejected_are_the_same,
+    judgements_contradict_each_other,
+    prompts_hold_both_answers,
+)
 from autotrain_llm.data.rules.scores import pairs_are_ordered_by_one_score
 from autotrain_llm.data.rules.token_rows import token_ids_beside_text_are_not_used
 from autotrain_llm.data.turns import is_too_deep, parsed
@@ -221,6 +226,8 @@ def check_columns(columns: Columns, mapping: ColumnMapping, name: str, observati
         observations.add(chosen_and_rejected_are_the_same, case="one column", flags=flags, file=name)
     elif plain(chosen) in REJECTED and plain(rejected) in CHOSEN:
         observations.add(chosen_and_rejected_are_swapped, file=name, chosen=chosen, rejected=rejected)
+    if prompt is not None and quotes_both(columns, prompt, chosen, rejected):
+        observations.add(prompts_hold_both_answers, file=name, column=prompt)
 
 
 def check_token_ids(

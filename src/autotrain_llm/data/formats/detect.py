@@ -41,6 +41,7 @@ from autotrain_llm.data.request import SIDES, DataRequest
 from autotrain_llm.data.turns import (
     ROLE_KEYS,
     ROLES,
+    awaits_answer,
     is_written_in_python,
     parsed,
     texts_of_turns,
@@ -52,6 +53,7 @@ CONTEXT_ROLE, CHOICE_ROLE = "context", "choice"
 GRADED = "prompt/completion/scores"  # the format of answers with several scores, or with a class
 NESTED_ROWS = {"paragraphs": "qas", "qas": "question"}  # by the column, a key of each of its rows
 MARKERS_OF_A_TURN = 80  # characters
+SHORTEST_QUOTE = 24  # characters of an answer; a shorter one may be a choice that its question names
 WORDS_OF_A_TEXT = 4  # on average; names, tags and titles have fewer
 
 
@@ -111,7 +113,16 @@ def messages(columns: Columns, request: DataRequest) -> ColumnMapping | None:
         if not is_alone and column is not None and _has_answer(columns):
             return None
         column = others[0] if is_alone else column or _texts_by_turns(columns)
+    if column is not None and column == _turns_to_answer(columns) and _has_answer(columns):
+        return None  # a prompt, whose answer is in a column of its own
     return ColumnMapping(columns.spelling(column), {"messages": column}) if column else None
+
+
+def _turns_to_answer(columns: Columns) -> str | None:
+    """The only column of conversations, where each ends before its answer."""
+    turns = [name for name in columns.names if columns.kind(name) in TURNS and not _stands_beside(name)]
+    waiting = [name for name in turns if all(map(awaits_answer, columns.values[name]))]
+    return waiting[0] if len(waiting) == 1 else None
 
 
 def _texts_by_turns(columns: Columns) -> str | None:
@@ -263,6 +274,8 @@ def pair(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     prompt = prompt or _prompt(columns) or columns.find(QUESTIONS, "number") or _object_with_a_prompt(columns)
     others = tuple(name for name in COMPLETION if name != plain(prompt or ""))
     completion = completion or columns.find(others, *SIDE) or columns.find(others, *ANSWER)
+    if completion is not None and (prompt is None or columns.kind(prompt) not in ("text", *TURNS)):
+        prompt = _turns_to_answer(columns) or prompt
     if prompt is None and completion is not None and columns.kind(completion) in ("text", "number"):
         prompt = columns.find((*TEXT, *MESSAGES), "text")  # a text and its summary, a sentence with choices
     if prompt is None or completion is None or prompt == completion:
@@ -299,12 +312,42 @@ def preference(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     if rejected is None or chosen is None:
         return None
     roles = {"chosen": chosen, "rejected": rejected}
-    prompt = _named(columns, request, "prompt_column") or columns.find((*QUESTIONS, *MESSAGES), *SIDE)
-    if prompt is None and not (columns.kind(chosen) in TURNS and _hold_questions(columns, chosen)):
-        prompt = _prompt(columns) or _object_with_a_prompt(columns)
+    prompt = _named(columns, request, "prompt_column") or _prompt_of_pair(columns, chosen, rejected)
     if prompt is not None and prompt not in roles.values() and columns.kind(prompt) != "nothing":
         roles = {"prompt": prompt, **roles}
     return ColumnMapping("preference", roles)
+
+
+def _prompt_of_pair(columns: Columns, chosen: str, rejected: str) -> str | None:
+    """The column of the prompt that two answers belong to: one under a usual name, or conversations that end before the answer. A text in which both
+    answers stand is the prompt of a judge, and the prompt only if there is no other question."""
+    prompt = columns.find((*QUESTIONS, *MESSAGES), *SIDE)
+    if prompt is None and not (columns.kind(chosen) in TURNS and _hold_questions(columns, chosen)):
+        prompt = _turns_to_answer(columns) or _prompt(columns) or _object_with_a_prompt(columns)
+    if prompt is None or not quotes_both(columns, prompt, chosen, rejected):
+        return prompt
+    words = frozenset(QUESTIONS)
+    others = [
+        name
+        for name in columns.names
+        if name not in (prompt, chosen, rejected)
+        and columns.kind(name) in ("text", *TURNS)
+        and not words.isdisjoint(plain(name).split("_"))
+        and not quotes_both(columns, name, chosen, rejected)
+    ]
+    return next((name for name in others if not all(is_metadata(name, cell) for cell in columns.values[name])), prompt)
+
+
+def quotes_both(columns: Columns, prompt: str, chosen: str, rejected: str) -> bool:
+    """Whether prompts have both answers in them, as those of a judge have: most of those in rows with answers that are no single words."""
+    quoted = []
+    for row in columns.rows:
+        answers = [str(row.get(side) or "").strip() for side in (chosen, rejected)]
+        if min(map(len, answers)) >= SHORTEST_QUOTE and row.get(prompt):
+            cell = row[prompt]
+            text = "\n".join(texts_of_turns(cell)) if columns.kind(prompt) in TURNS else str(cell)
+            quoted.append(all(answer in text for answer in answers))
+    return sum(quoted) * 2 > len(quoted)
 
 
 def _hold_questions(columns: Columns, column: str) -> bool:

@@ -170,6 +170,29 @@ def a_pair_has_no_prompt(others: Sequence[str]) -> Iterator[Finding]:
     yield Finding(what, fix, DATA, guess=meant, otherwise="or write the prompt before both answers")
 
 
+TWO_LONG = ("It rises in the east in the morning.", "It is the moon that rises, I suppose.")
+JUDGED_PROMPT = (
+    f'{{"prompt": "Where does the sun rise? A: {TWO_LONG[0]} B: {TWO_LONG[1]} Which is better?", '
+    f'"chosen": "{TWO_LONG[0]}", "rejected": "{TWO_LONG[1]}"}}\n'
+)
+
+
+@rule("D242", WARNING, example=of_rows(JUDGED_PROMPT, PAIRS, DPO))
+def prompts_hold_both_answers(file: str, column: str) -> Iterator[Finding]:
+    """The prompts of most pairs have both answers in them.
+
+    Why: such a prompt asks a judge to compare two answers. The pairs would train the model to repeat one of them, and not to answer the question.
+    Fix: name the column with the question alone, or write the question into a column of its own.
+    """
+    flag = COLUMN_FLAGS["prompt_column"]
+    yield Finding(
+        f"{file}: {shown(column)} has both answers in it, chosen and rejected, as the prompt of a judge has",
+        f"{flag} with a column of the questions alone, if the model is to answer them",
+        ("prompt_text_column",),
+        file=file,
+    )
+
+
 @rule(
     "D135",
     WARNING,

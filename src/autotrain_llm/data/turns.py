@@ -26,6 +26,7 @@ SPEAKER_FLAGS = {
     "is_human": "user", "is_user": "user", "from_user": "user", "is_bot": "assistant", "is_assistant": "assistant", "is_ai": "assistant",
 }  # fmt: skip
 LANGCHAIN = ("human", "ai", "system", "tool")  # the types of its messages
+LANGCHAIN_CLASSES = {"HumanMessage": "human", "AIMessage": "ai", "SystemMessage": "system", "ToolMessage": "tool"}
 CALL_KEYS = ("tool_calls", "function_call")
 # Given to the chat template as they are.
 THOUGHT_KEYS = ("reasoning_content", "thinking", "reasoning")
@@ -75,7 +76,13 @@ def is_written_in_python(value: Any) -> bool:
 
 
 def as_spoken(value: Any) -> Any:
-    """A message of LangChain, `{"type": "human", "data": {"content": "…"}}`, as a turn with a role; any other value unchanged."""
+    """A message of LangChain, `{"type": "human", "data": {"content": "…"}}` or the constructor of one, as a turn with a role; any other value
+    unchanged."""
+    if isinstance(value, dict) and value.get("type") == "constructor" and isinstance(value.get("kwargs"), dict):
+        names = value.get("id")
+        value = {"type": LANGCHAIN_CLASSES.get(str(names[-1:][0])) if isinstance(names, list) and names else None} | {
+            key: part for key, part in value["kwargs"].items() if part or key == "content"
+        }
     if not isinstance(value, dict) or value.get("type") not in LANGCHAIN or any(key in value for key in ROLE_KEYS):
         return value
     inner = value.get("data")
@@ -148,7 +155,10 @@ def turns_inside(value: Any) -> tuple[Any, dict[str, Any]]:
     if not isinstance(value, dict):
         return value, {}
     if isinstance(value.get("messages"), list):
-        return value["messages"], {key: part for key, part in value.items() if key != "messages"}
+        inner = value["messages"]
+        if len(inner) == 1 and isinstance(inner[0], list):  # LangChain's runs have a list of conversations
+            inner = inner[0]
+        return inner, {key: part for key, part in value.items() if key != "messages"}
     if is_turn(value.get("message")) and not is_turn(value):
         return [value["message"]], {key: part for key, part in value.items() if key != "message"}
     choices = value.get("choices")

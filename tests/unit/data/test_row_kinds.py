@@ -69,7 +69,10 @@ def test_calls_of_tools_and_greetings_are_in_order(tmp_path):
         ([True, True], ["D135"]),
         ([1, -1], ["D115"]),
         ([3, 5], ["D115", "D118"]),
-        (["good", "bad"], ["D115", "D118"]),
+        (["good", "bad"], []),
+        (["thumbs-up", "Thumbs down"], []),
+        (["👍", "👎"], []),
+        (["great", "poor"], ["D115", "D118"]),
     ],
 )
 def test_a_label_is_true_or_false_and_both_are_there(tmp_path, labels, expected):

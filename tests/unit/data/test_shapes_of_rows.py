@@ -878,7 +878,9 @@ def test_each_of_several_answers_is_a_row_of_its_own(chosen, rejected, pairs, fo
 
 def test_lists_of_answers_that_end_early_lose_nothing_without_a_word(tmp_path):
     row = {"prompt": "Which?", "chosen": ["a", "b"], "rejected": ["x", "y"]}
-    dataset = opened(tmp_path, [row] * 200 + [{**row, "rejected": ["x", "y", "z"]}, {**row, "chosen": [], "rejected": []}], "dpo")
+    dataset = opened(
+        tmp_path, [row] * 200 + [{**row, "rejected": ["x", "y", "z"]}, {**row, "chosen": [], "rejected": []}], "dpo"
+    )
     assert len(dataset.train) == 402 and {"D193", "D113"} <= {*codes(dataset)}
 
 
@@ -888,9 +890,74 @@ def test_a_row_without_a_list_of_answers_stays_as_it_is_beside_those_with_one(tm
     assert pair_of(dataset) == [("a", "x"), ("a", "y")] and {"D193", "D113"} <= {*codes(dataset)}
 
 
+def test_examples_of_one_instruction_are_rows_of_their_own(tmp_path):
+    examples = [{"input": "Two?", "output": "Even."}, {"input": "Three?", "output": "Odd."}]
+    row = {"id": "a1", "instruction": "Even or odd?", "instances": examples}
+    dataset = opened(tmp_path, [row, {**row, "instances": examples[:1]}])
+    assert [row.completion for row in dataset.train] == ["Even.", "Odd.", "Even."] and dataset.format == "alpaca"
+    with_answer = [{**row, "output": f"It is odd, {n}.", "instances": examples} for n in range(2)]
+    assert len(opened(tmp_path, with_answer).train) == 2
+    as_turns = opened(tmp_path, [row] * 2, text_column="instances", named=("text_column",))
+    assert len(as_turns.train) == 2  # as it was asked for
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (
+            ["Read the numbers, and print the sum of the even ones.", "Sum with a loop over each number that is even."],
+            "write a row for each",
+        ),
+        ({"choices": ["Red", "Blue"], "labels": [0, 1]}, "into a column choices"),
+    ],
+)
+@pytest.mark.parametrize("is_written", [False, True])
+def test_several_answers_in_one_cell_are_named_as_what_they_are(answer, words, is_written, tmp_path):
+    cell = json.dumps(answer) if is_written else answer
+    (finding,) = opened(tmp_path, [{"question": f"Which {n}?", "answer": cell} for n in range(2)]).findings
+    assert finding.code == "D183" and words in finding.fix
+
+
+def test_a_list_of_short_texts_written_as_text_is_one_answer(tmp_path):
+    rows = [{"question": f"Which towns, {n}?", "answer": '["Berlin", "Bonn"]'} for n in range(2)]
+    assert codes(opened(tmp_path, rows)) == []
+
+
+def test_runs_of_langchain_are_conversations(tmp_path):
+    def message(name, text):
+        return {"lc": 1, "type": "constructor", "id": ["langchain", "schema", name], "kwargs": {"content": text}}
+
+    run = {
+        "inputs": {"messages": [[message("SystemMessage", "Be brief."), message("HumanMessage", "Why?")]]},
+        "outputs": {"generations": [[{"text": "So."}]]},
+    }
+    (row, _) = opened(tmp_path, [run, run]).train
+    assert [turn["content"] for turn in (*row.prompt, *row.completion)] == ["Be brief.", "Why?", "So."]
+
+
+@pytest.mark.parametrize(
+    ("trainer", "row", "fix"),
+    [
+        ("sft", {"question": "Which is it, and why?", "solutions": "That one.", "input_output": "2 3", "starter_code": "def f"}, "--prompt-text-column question --text-column solutions"),
+        ("sft", {"prompt": "Why?", "init_response": "So it is.", "revised_response": "It is so.", "dataset": turns("Why?", "So.")}, "--text-column dataset trains on its conversations"),
+        ("generic", {"name": "Moss", "abstract": "A plant without roots.", "note": "A short note.", "boxes": [{"name": "x", "kind": "y"}]}, "--text-column abstract (or note)"),
+        ("kto", {"prompt": "Why?", "completion": "So.", "label": [{"value": "Yes"}], "label-suggestion": "No"}, "label holds a list: write one true or false"),
+    ],
+)  # fmt: skip
+def test_the_fix_for_unknown_columns_is_about_the_right_ones(trainer, row, fix, tmp_path):
+    other = {
+        name: f"{value} Or not." if isinstance(value, str) and name != "label-suggestion" else value
+        for name, value in row.items()
+    }
+    assert (
+        fix
+        in refused(tmp_path, [row, {**other, **({"label-suggestion": "Yes"} if trainer == "kto" else {})}], trainer).fix
+    )
+
+
 # -- which column is the prompt ------------------------------------------------------------------------------------------------
 
-LONG = [("It rises in the east, every morning.", "I suppose that it is the moon that rises."),
+LONG_ANSWERS = [("It rises in the east, every morning.", "I suppose that it is the moon that rises."),
         ("Through the roots, and then the stem.", "Plants have no need of any water at all.")]  # fmt: skip
 
 
@@ -902,7 +969,7 @@ def judged_rows(**names):
             "chosen": good,
             "rejected": bad,
         }
-        for n, (good, bad) in enumerate(LONG)
+        for n, (good, bad) in enumerate(LONG_ANSWERS)
     ]
 
 
@@ -931,7 +998,9 @@ def test_a_prompt_in_which_both_answers_stand_is_the_judges(question, judge, tra
 @pytest.mark.parametrize("column", ["trajectory", "messages", "dialog_so_far"])
 def test_turns_that_end_before_the_answer_are_the_prompt_whatever_they_are_called(column, trainer, answers, tmp_path):
     asked = [turns("Hi", "Hello", "Why?"), turns("How?")]
-    rows = [{column: cell, **answers, **({"label": n == 0} if trainer == "kto" else {})} for n, cell in enumerate(asked)]
+    rows = [
+        {column: cell, **answers, **({"label": n == 0} if trainer == "kto" else {})} for n, cell in enumerate(asked)
+    ]
     dataset = opened(tmp_path, rows, trainer)
     assert [row.prompt for row in dataset.train] == asked and codes(dataset) == []
 

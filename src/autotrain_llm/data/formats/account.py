@@ -10,7 +10,7 @@ from autotrain_llm.data.dataset import FOR_REWARDS, REPEATS_ROW
 from autotrain_llm.data.example import Example, Message, texts_of
 from autotrain_llm.data.files.locate import SPLIT_WORDS
 from autotrain_llm.data.files.read import LOOKED_AT
-from autotrain_llm.data.formats.cells import Cells, is_empty
+from autotrain_llm.data.formats.cells import Cells, is_empty, kind_of_answers
 from autotrain_llm.data.formats.column_names import (
     BESIDE_TOKENS,
     CHOSEN,
@@ -32,7 +32,7 @@ from autotrain_llm.data.formats.column_names import (
     is_metadata,
     is_phrase,
 )
-from autotrain_llm.data.formats.detect import ColumnMapping
+from autotrain_llm.data.formats.detect import ANSWER_ROLES, ColumnMapping
 from autotrain_llm.data.formats.token_rows import IDS, TOKENS
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import DataRequest
@@ -107,6 +107,7 @@ class ColumnAccount:
     def __init__(self, mapping: ColumnMapping, request: DataRequest, observations: Observations) -> None:
         self.mapping, self.request, self.observations = mapping, request, observations
         self.used = frozenset(mapping.columns.values())
+        self._answer_columns = {mapping.columns[role] for role in ANSWER_ROLES if role in mapping.columns}
         self.rows = 0
         self._answers: dict[str, None] = {}  # turns of the assistant that prompts end with, up to two different ones
         self._answered = 0  # rows that end with one
@@ -124,8 +125,10 @@ class ColumnAccount:
             if name not in self.used:
                 self._look(name, cells, example)
         for column in cells.as_json:
-            text = str(cells.row.get(column))
-            self.observations.row(a_value_is_written_as_json, example, ("JSON", column), column=column, value=text[:60])
+            value = cells.row.get(column)
+            case = kind_of_answers(value) if column in self._answer_columns else ""
+            facts = {"column": column, "value": str(value)[:60], "case": case}
+            self.observations.row(a_value_is_written_as_json, example, ("JSON", column, case), **facts)
         for column, unread in cells.unread.items():
             keys = {key: value for key, value in unread.items() if _is_content(key, value)}
             if keys:
@@ -198,7 +201,8 @@ class ColumnAccount:
         if (is_metadata_column or column.is_category) and not is_judgement:
             return "metadata"
         # A part of the prompt that is the same for all rows is no less a part of it.
-        is_reported = column.differs or self.rows == 1 or _parts_of_prompt(column.first)
+        is_in_each = column.rows == min(self.rows, LOOKED_AT)
+        is_reported = column.differs or not is_in_each or self.rows == 1 or _parts_of_prompt(column.first)
         return "not used" if is_reported else "the same in each row"
 
     def observe(self, file: str, already: frozenset[str] = frozenset()) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from statistics import median
 from typing import Any
 
 from autotrain_llm.data.files.read import Row
@@ -16,6 +17,7 @@ from autotrain_llm.data.wording import kind_of, shown
 
 ANSWER_KEYS = ("text", "value", "content", "answer")
 PROMPT_KEYS = ("full_text", "text", "content", "value", "question", "prompt", "body", "post")
+LONG_ANSWER = 40  # characters; a list of shorter texts, such as names, may well be one answer
 UNSEEN = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
 NOT_A_NUMBER = ("nan", "NaN")
 
@@ -37,6 +39,20 @@ def prompt_key(value: Any) -> str | None:
     if not isinstance(value, dict):
         return None
     return next((key for key in PROMPT_KEYS if isinstance(value.get(key), str) and not is_blank(value[key])), None)
+
+
+def kind_of_answers(value: Any) -> str:
+    """What a list or an object in place of an answer holds: `several` long texts, `choices` with a mark for each that is right, or an empty text for
+    anything else."""
+    value = parsed(value)
+    if isinstance(value, list) and len(value) > 1 and all(isinstance(part, str) for part in value):
+        return "several" if median(map(len, value)) >= LONG_ANSWER else ""
+    if isinstance(value, dict):
+        lists = [part for part in value.values() if isinstance(part, list) and len(part) > 1]
+        texts = [part for part in lists if all(isinstance(item, str) for item in part)]
+        marks = [part for part in lists if all(item in (0, 1) for item in part)]
+        return "choices" if len(texts) == len(marks) == 1 and len(texts[0]) == len(marks[0]) else ""
+    return ""
 
 
 def _are_found_answers(value: list[Any]) -> bool:

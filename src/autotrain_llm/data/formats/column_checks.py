@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import sys
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.data.files.packing import without_packing
+from autotrain_llm.data.formats.cells import kind_of_answers
 from autotrain_llm.data.formats.column_names import (
     CHOSEN,
     COMPLETION,
@@ -18,11 +20,15 @@ from autotrain_llm.data.formats.column_names import (
     QUESTIONS,
     REJECTED,
     TEXT,
+    is_good,
     is_metadata,
+    is_phrase,
 )
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.convert import HH_TURN
 from autotrain_llm.data.formats.detect import (
+    ANSWER_ROLES,
+    TURNS,
     ColumnMapping,
     holds_numbers,
     only_text,
@@ -39,6 +45,7 @@ from autotrain_llm.data.request import COLUMN_FLAGS, SIDES, DataRequest, column_
 from autotrain_llm.data.rules.columns import (
     a_cell_has_the_wrong_type,
     a_named_column_is_not_in_the_data,
+    a_value_is_written_as_json,
     answers_are_written_in_python,
     chosen_and_rejected_are_swapped,
     no_format_fits_the_columns,
@@ -74,10 +81,6 @@ PREFERENCE_ROLES = {"prompt_column": "prompt", "text_column": "chosen", "rejecte
 
 
 LIKE_TURNS = re.compile(r"""\s*\[\s*\{\s*['"]?(?:role|from|content|value)\b""")
-OPPOSITES = (
-    ("thumbs_up", "thumbs_down"), ("up", "down"), ("good", "bad"), ("like", "dislike"), ("positive", "negative"), ("yes", "no"),
-    ("safe", "unsafe"), ("correct", "incorrect"), ("accepted", "rejected"), ("true", "false"), ("👍", "👎")
-)  # fmt: skip
 LISTS_OF_STEPS = (*LISTS_OF_ANSWERS, "steps", "solution_steps", "step_texts")
 SENTENCE_WORDS = 4  # as many words are a sentence, and no name of a column
 HALVES = (("input", "output"), ("source", "target"), ("input_text", "target_text"), ("input_text", "output_text"))
@@ -179,17 +182,28 @@ def _likely_columns(columns: Columns, request: DataRequest) -> dict[str, list[st
     ]
 
     asking = (*QUESTIONS, "task", "goal", "input")
+    answering = (*COMPLETION, "decision", "conclusion", "code")
 
-    def with_words(words: Collection[str]) -> list[str]:
-        found = [name for name in readable if {*plain(name).split("_")} & {*words}]
+    def words_of(name: str) -> list[str]:
+        """The words of a name, each in its singular too: `solutions` are answers as a `solution` is one."""
+        return [form for word in plain(name).split("_") for form in (word, word.removesuffix("s"))]
+
+    def with_words(words: Collection[str], others: Collection[str]) -> list[str]:
+        found = [name for name in readable if not {*words_of(name)}.isdisjoint(words)]
         if words is asking:  # `human_summary` is an answer
             found = [name for name in found if plain(name).split("_")[-1] not in COMPLETION]
-        return [name for name in found if plain(name).split("_")[-1] in words] or found
+        whole = [name for name in found if not {plain(name), plain(name).removesuffix("s")}.isdisjoint(words)]
+        last = [name for name in found if not {*words_of(name)[-2:]}.isdisjoint(words)]
+        one_half = [name for name in last or found if {*words_of(name)}.isdisjoint(others)]  # `input_output` is both
+        return whole or one_half or last or found
 
-    prompts = [name for name in readable if plain(name) in QUESTIONS] or with_words(asking)
-    answers = [name for name in with_words((*COMPLETION, "decision", "conclusion", "code")) if name not in prompts]
+    prompts = [name for name in readable if plain(name) in QUESTIONS] or with_words(asking, answering)
+    answers = [name for name in with_words(answering, asking) if name not in prompts]
     if request.rows == "conversations":
         return {"prompt_text_column": prompts, "text_column": answers}
+    if request.rows == "documents":  # the longest texts first
+        texts = [name for name in readable if any(is_phrase(str(value)) for value in columns.values[name])]
+        return {"text_column": sorted(texts, key=lambda name: -sum(len(str(value)) for value in columns.values[name]))}
     return {"prompt_text_column": prompts} if request.rows == "preferences" else {}
 
 
@@ -208,6 +222,11 @@ def check_columns(columns: Columns, mapping: ColumnMapping, name: str, observati
         observations.add(each_text_is_one_turn, file=name, first=speakers[0], second=speakers[1])
     if mapping.first_is_assumed:
         observations.add(the_first_choice_is_assumed, file=name, first=mapping.first_choice)
+    for column in dict.fromkeys(mapping.columns[role] for role in ANSWER_ROLES if role in mapping.columns):
+        cells = columns.values[column]
+        cases = {kind_of_answers(cell) for cell in cells} if columns.kind(column) == "text" else set()
+        if cases and "" not in cases and column not in mapping.python_values:
+            observations.add(a_value_is_written_as_json, file=name, column=column, value=cells[0][:60], case=max(cases))
     for column in sorted(mapping.python_values):
         observations.add(
             answers_are_written_in_python, file=name, column=shown(column), value=columns.values[column][0][:60]
@@ -328,6 +347,8 @@ def observe_unrecognised(
         about = tuple((signs_of_two_answers(columns) or {}).values())
         case = "two answers" if about else "list of answers" if listed_answers else case
         about = about or (listed_answers,) if listed_answers else about
+    if case == "names" and request.rows == "documents":
+        about = tuple(_longer_lists(columns, _likely_columns(columns, request)["text_column"]))
     observations.add(
         no_format_fits_the_columns,
         file=name,
@@ -336,7 +357,7 @@ def observe_unrecognised(
         columns=[_described(columns, column) for column in columns.names],
         data_flag=data_flag,
         parameters=parameters,
-        likely=_likely_columns(columns, request) if case == "names" else {},
+        likely=_likely_columns(columns, request) if case in ("names", "turns and texts") else {},
         case=case,
         about=about,
         row=min(columns.first_row.values(), default=None),
@@ -344,11 +365,9 @@ def observe_unrecognised(
 
 
 def _says_good_or_bad(columns: Columns, name: str) -> bool:
-    """Whether a column is true or false in each row, or one of two opposite words."""
-    words = {plain(str(value)) for value in columns.values[name]}
-    return columns.kind(name) == "flag" or (
-        columns.kind(name) == "text" and any(words == {*pair} for pair in OPPOSITES)
-    )
+    """Whether a column is true or false in each row, or a word for good or bad, and each of them in some row."""
+    labels = {is_good(value) for value in columns.values[name]}
+    return columns.kind(name) == "flag" or (columns.kind(name) == "text" and labels == {True, False})
 
 
 def _why_nothing_fits(columns: Columns, request: DataRequest) -> tuple[str, tuple[str, ...]]:
@@ -358,6 +377,9 @@ def _why_nothing_fits(columns: Columns, request: DataRequest) -> tuple[str, tupl
     if TRAINERS[request.trainer].parts_pairs and request.rejected_column not in columns.values:
         as_documents = dataclasses.replace(request, rows="documents", trainer="generic")
         if recognise(columns, as_documents) is not None:  # a prompt and an answer to it
+            label = columns.find(LABEL)
+            if label is not None:
+                return "unreadable label", (label, *map(kind_of, columns.values[label][:1]))
             return "label", tuple(name for name in columns.names if _says_good_or_bad(columns, name))[:1]
         spoken = next((name for name in columns.texts() if all(map(is_spoken, columns.values[name]))), None)
         label = columns.find(LABEL) or next((name for name in columns.names if _says_good_or_bad(columns, name)), None)
@@ -367,7 +389,10 @@ def _why_nothing_fits(columns: Columns, request: DataRequest) -> tuple[str, tupl
         return "turns", ()
     if request.rows == "scored" and (scores := _scores_of_answers(columns, request)):
         return "scores", tuple(scores)
-    if (items := _answers_with_more(columns)) is not None:
+    turns = [name for name in columns.names if columns.kind(name) in TURNS]
+    if request.rows in TRAINED_AS_TOKENS and len(turns) == 1:
+        return "turns and texts", (turns[0],)
+    if (items := _answers_with_more(columns, request)) is not None:
         return "items", (items,)
     if (steps := _labelled_steps(columns)) is not None:
         return "steps", (steps,)
@@ -395,10 +420,23 @@ def _scores_of_answers(columns: Columns, request: DataRequest) -> list[str]:
     return [column for role, column in roles.items() if role.startswith("score ")]
 
 
-def _answers_with_more(columns: Columns) -> str | None:
-    """A column with a list of objects in each row, each with a text among other things."""
-    lists = [name for name in columns.names if columns.kind(name) == "list"]
-    return next((name for name in lists if all(map(_has_text, columns.values[name]))), None)
+def _answers_with_more(columns: Columns, request: DataRequest) -> str | None:
+    """A column with a list of objects in each row, each with a text among other things: the one with most text in it; for texts that are trained on
+    whole, only where no column is text."""
+    lists = [
+        name for name in columns.names if columns.kind(name) == "list" and all(map(_has_text, columns.values[name]))
+    ]
+    if request.rows in TRAINED_AS_TOKENS and any(_likely_columns(columns, request).values()):
+        return None
+    return max(lists, key=lambda name: len(str(columns.values[name])), default=None)
+
+
+def _longer_lists(columns: Columns, texts: list[str]) -> list[str]:
+    """The column of lists or objects with most text in it, if that is more than each column of text has."""
+    inside = [name for name in columns.names if columns.kind(name) in ("list", "object", "texts")]
+    most = max(inside, key=lambda name: len(str(columns.values[name])), default=None)
+    longest = max((len(str(columns.values[name])) for name in texts), default=sys.maxsize)
+    return [most] if most is not None and len(str(columns.values[most])) > longest else []
 
 
 def _has_text(cell: Any) -> bool:

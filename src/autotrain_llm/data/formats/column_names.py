@@ -41,6 +41,15 @@ REJECTED = (
 )  # fmt: skip
 REFERENCE = tuple(dict.fromkeys((*COMPLETION, *CHOSEN, "reference", "reference_answer", "ground_truth", "expected")))
 LABEL = ("label", "kto_tag", "desirable", "is_desirable", "thumbs_up")
+# What people write for a good and for a bad answer, in the same order.
+GOOD = (
+    "true", "yes", "y", "1", "good", "up", "thumbs_up", "thumbsup", "like", "liked", "positive", "pos", "correct", "right", "accepted", "accept",
+    "approved", "approve", "chosen", "desirable", "helpful", "safe", "pass", "passed", "👍", "✅",
+)  # fmt: skip
+BAD = (
+    "false", "no", "n", "0", "bad", "down", "thumbs_down", "thumbsdown", "dislike", "disliked", "negative", "neg", "incorrect", "wrong", "rejected",
+    "reject", "disapproved", "disapprove", "undesirable", "unhelpful", "unsafe", "fail", "failed", "👎", "❌",
+)  # fmt: skip
 JUDGEMENT = (
     "labels", "is_correct", "correct", "is_good", "is_accepted", "verified", "value", "values", "step_labels", "step_rewards", "step_scores",
     "completion_ratings", "reward", "rewards", "feedback",
@@ -117,7 +126,9 @@ METADATA_NAME = re.compile(
 # As many words are a phrase, and more than the name of a person, a model or a place.
 WORDS_OF_A_PHRASE = 3
 WORD = re.compile(r"[^\W\d_]{2,}(?:['’-][^\W\d_]+)*[.,;:!?]*")
-UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]{8,}")  # of a language without spaces between its words
+UNSPACED = re.compile(
+    r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]{8,}"
+)  # of a language without spaces between its words
 LIKE_A_CODE = re.compile(r"[\w.:;/\\#@$&%+=~?!*,|<>-]+", re.ASCII)
 # The row that comes before this one in a conversation of several rows.
 LINKS = ("parent_id", "parent_message_id", "reply_to", "in_reply_to", "previous_id")
@@ -148,10 +159,16 @@ INSIDE = frozenset((*SYSTEM, *HISTORY, *TOOLS, *INPUT, *CONTEXT, *CHOICES, *QUES
 }
 
 
+def is_good(value: Any) -> bool | None:
+    """Whether a label says that an answer is good: true or false, 1 or 0, or a word for one of them; None if it says neither."""
+    word = plain(f"{value:g}" if isinstance(value, float) else str(value))
+    return True if word in GOOD else False if word in BAD else None
+
+
 def is_phrase(text: str) -> bool:
     """Whether a text is written in words, more of them than a name has; a date, an address or the name of a file is not."""
     words = text.split()
-    written = sum(WORD.fullmatch(word.strip("()[]\"“”«»")) is not None for word in words)
+    written = sum(WORD.fullmatch(word.strip('()[]"“”«»')) is not None for word in words)
     return (written >= WORDS_OF_A_PHRASE and written * 2 > len(words)) or UNSPACED.search(text) is not None
 
 

@@ -11,6 +11,7 @@ from autotrain_llm.data.example import Example, Message, Side, as_turns
 from autotrain_llm.data.files.read import RawRow, Table
 from autotrain_llm.data.formats.account import ColumnAccount
 from autotrain_llm.data.formats.cells import Cells
+from autotrain_llm.data.formats.column_names import is_good
 from autotrain_llm.data.formats.detect import GRADED, ColumnMapping
 from autotrain_llm.data.formats.graded import GradedAs, GradeReader
 from autotrain_llm.data.formats.messages import conversation
@@ -45,7 +46,6 @@ THOUGHT = re.compile(r"\s*(?:<think>|<thinking>|\[THINK\])")
 ALPACA_PREAMBLE = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request."
 )
-GOOD, BAD = ("true", "yes", "1"), ("false", "no", "0")
 
 
 def _check_characters(texts: list[str]) -> None:
@@ -273,6 +273,8 @@ def _set_pair(converter: Converter, example: Example, cells: Cells, prompt: Side
         prompt = as_turns(prompt, "user")
     example.prompt = converter.prompt.with_parts(example, cells, prompt)
     example.completion = as_turns(completion, "assistant") if isinstance(example.prompt, list) else completion
+    if isinstance(example.prompt, list) and converter.request.rows == "conversations":
+        _check_order(converter.observations, example, [*example.prompt, *as_turns(completion, "assistant")])
 
 
 def _chosen(converter: Converter, example: Example, cells: Cells) -> None:
@@ -304,10 +306,10 @@ def _labelled(converter: Converter, example: Example, cells: Cells) -> None:
     value = cells.take("label")
     if value is None:
         raise RowUnusable(a_cell_is_null, column=column)
-    word = (f"{value:g}" if isinstance(value, float) else str(value)).strip().lower()
-    if word not in (*GOOD, *BAD):
+    label = is_good(value)
+    if label is None:
         raise RowUnusable(a_cell_has_the_wrong_type, "label", column=shown(column), case="label", content=value)
-    example.label = word in GOOD
+    example.label = label
 
 
 def _graded(converter: Converter, example: Example, cells: Cells) -> None:

@@ -42,6 +42,7 @@ from autotrain_llm.data.turns import (
     ROLE_KEYS,
     ROLES,
     awaits_answer,
+    exchange_keys,
     is_written_in_python,
     parsed,
     texts_of_turns,
@@ -50,8 +51,10 @@ from autotrain_llm.data.wording import plain
 
 # Roles of columns that belong to the prompt; several columns can be contexts or choices.
 CONTEXT_ROLE, CHOICE_ROLE = "context", "choice"
+ANSWER_ROLES = ("completion", "output", "chosen", "rejected")
 GRADED = "prompt/completion/scores"  # the format of answers with several scores, or with a class
 NESTED_ROWS = {"paragraphs": "qas", "qas": "question"}  # by the column, a key of each of its rows
+INPUT_AND_OUTPUT = (("input", "output"), ("input", "response"), ("input", "completion"), ("input", "answer"))
 MARKERS_OF_A_TURN = 80  # characters
 SHORTEST_QUOTE = 24  # characters of an answer; a shorter one may be a choice that its question names
 WORDS_OF_A_TEXT = 4  # on average; names, tags and titles have fewer
@@ -603,13 +606,28 @@ def _named(columns: Columns, request: DataRequest, column_field: str) -> str | N
 
 
 def nested_rows(columns: Columns) -> str | None:
-    """A column whose lists hold the rows, as `paragraphs` and `qas` of SQuAD's files do."""
+    """A column whose lists hold the rows, as `paragraphs` and `qas` of SQuAD's files do, and `instances` of an instruction."""
     for name, key in NESTED_ROWS.items():
         column = columns.find((name,), "list")
         cells = columns.values[column] if column is not None else []
         if cells and all(isinstance(part, dict) and key in part for cell in cells for part in cell):
             return column
-    return None
+    return _examples_of_an_instruction(columns)
+
+
+def _examples_of_an_instruction(columns: Columns) -> str | None:
+    """The only column of lists of objects, each with an input and its output, where the instruction to all of them stands beside the list."""
+    if columns.find(("instruction",), "text") is None or _has_answer(columns):
+        return None
+    found = []
+    for name in columns.names:
+        cells = columns.values[name]
+        parts = [part for cell in cells if isinstance(cell, list) for part in cell]
+        if plain(name) in (*MESSAGES, *HISTORY) or not parts or not all(isinstance(cell, list) for cell in cells):
+            continue
+        if all(isinstance(part, dict) and exchange_keys(part) in INPUT_AND_OUTPUT for part in parts):
+            found.append(name)
+    return found[0] if len(found) == 1 else None
 
 
 def wrappers(columns: Columns) -> list[str]:

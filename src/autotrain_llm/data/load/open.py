@@ -304,7 +304,10 @@ def column_mapping(reading: Reading, tables: list[Table], flag: str) -> tuple[Co
     if "messages" not in columns.values and any(len(numbered_columns(row)) > 1 for row in columns.rows):
         tables = reading.reshape(tables, methodcaller("changed", with_turns_together))
         columns = Columns(cells for table in tables for _, _, cells in table.first())
-    while (nested := nested_rows(columns)) is not None and not any(isinstance(table.rows, Stream) for table in tables):
+    named = {getattr(request, field) for field in SIDES}
+    while (nested := nested_rows(columns)) not in (None, *named) and not any(
+        isinstance(table.rows, Stream) for table in tables
+    ):
         tables = reading.reshape(tables, methodcaller("exploded", nested))
         if flag == DATA_FLAG and request.max_samples is not None:
             tables = _limited(tables, request.max_samples)

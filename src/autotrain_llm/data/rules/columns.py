@@ -72,6 +72,9 @@ def no_format_fits_the_columns(
                 else 'add a column label: "label": true for a good answer, "label": false for a bad one'
             )
             fix = f"{label}; or, for pairs, --text-column with the better and --rejected-text-column with the worse answers"
+        case "unreadable label":
+            holds = f"{first} holds {about[1]}: " if len(about) > 1 else ""
+            fix = f"{holds}write one true or false for each row into {first}, and leave out the rows whose judges disagree"
         case "list of answers":
             fix = f"write the better one of {first} into a column chosen, and another into rejected"
         case "two answers":
@@ -96,7 +99,11 @@ def no_format_fits_the_columns(
         case "items":
             fix = f"write a row for each item of {first}, with its text as completion and label: true or false"
             if "label" not in needs:
-                fix = f"write a row for each item of {first}, with its text in a column of its own; for pairs, two of them in chosen and rejected"
+                pairs = "; for pairs, two of them in chosen and rejected" if "chosen" in needs else ""
+                fix = f"write a row for each item of {first}, with its text in a column of its own{pairs}"
+        case "turns and texts":
+            fix = f"--text-column {first} trains on its conversations; or name a prompt and its answer: "
+            fix += " ".join(_naming(name, likely.get(name, ())) for name in parameters)
         case "steps":
             fix = (
                 f"join {first} to one answer, in the rows in which all are right, for --trainer sft; or make a row of each of them, "
@@ -110,6 +117,11 @@ def no_format_fits_the_columns(
             fix = f"write a prompt into a column of each row, such as {about[0]}"
         case _:
             fix = "name the columns: " + " ".join(_naming(name, likely.get(name, ())) for name in parameters)
+            fix += (
+                f"; there is more text inside {first}, which is trained on if it is joined to one text in a column of its own"
+                if first
+                else ""
+            )
     of_flag = f" ({data_flag})" if data_flag != "--data-path" else ""
     message = f"{trainer} needs {needs}, and {file}{of_flag} has: {', '.join(columns[:MOST_COLUMNS]) or 'no columns'}"
     if len(columns) > MOST_COLUMNS:
@@ -246,7 +258,8 @@ def a_cell_has_the_wrong_type(
             what = f"the content of turn {turn} of {column} ({role}) is {content}, not text"
         case "label":
             what = (
-                f"{column} is {content!r}, but a label is true (or 1) for a good answer and false (or 0) for a bad one"
+                f"{column} is {content!r}, but a label is true (or 1, yes, good, like, …) for a good answer and false (or 0, no, bad, dislike, …) "
+                "for a bad one"
             )
             fix = "write it as true or false"
         case "column":
@@ -446,14 +459,22 @@ def a_key_is_not_used(column: str, keys: Mapping[str, Any]) -> Iterator[Finding]
     WARNING,
     example=of_rows('{"prompt": "One?", "completion": {"a": 1}}\n' * 2, ANSWERS),
 )
-def a_value_is_written_as_json(column: str, value: str) -> Iterator[Finding]:
+def a_value_is_written_as_json(column: str, value: str, case: str = "", file: str = "") -> Iterator[Finding]:
     """A cell holds a list or an object where text is needed. It is converted to JSON.
 
-    Why: a model reads text only, and JSON keeps everything that the cell holds.
-    Fix: if the model has to read or write another form than JSON, write the cell as that text.
+    Why: a model reads text only, and JSON keeps everything that the cell holds. Of several answers in a list the model would learn to write all at
+    once, with brackets and quotes; this is reported too where the list is written as text.
+    Fix: if the model has to read or write another form than JSON, write the cell as that text, and answers as rows of their own.
     """
-    what = f"{shown(column)} is a list or an object and is written as JSON: {value}"
-    yield Finding(what, "write it as text if the model has to read or write another form than JSON", DATA)
+    what, fix = "a list or an object", "write it as text if the model has to read or write another form than JSON"
+    if case == "several":
+        what = "a list of several texts"
+        fix = "write a row for each of them if each is an answer of its own, or join them to one text if they are its parts"
+    if case == "choices":
+        what = "choices with a mark for each that is right"
+        fix = "write the choices into a column choices, and the right one into a column answer"
+    where = f"{file}: " if file else ""
+    yield Finding(f"{where}{shown(column)} is {what} and is written as JSON: {value}", fix, DATA, file=file or None)
 
 
 @rule(

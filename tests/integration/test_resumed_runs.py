@@ -16,6 +16,7 @@ from autotrain_llm.checks.preflight import preflight
 from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.context.output_dir import missing_from
+from autotrain_llm.params.optimizers import OPTIMIZERS
 from autotrain_llm.planning.run_inputs import inputs_of
 from autotrain_llm.run.engine.loop import Loop
 from autotrain_llm.run.engine.state_file import load_state
@@ -103,6 +104,27 @@ def test_a_run_that_is_stopped_at_every_step_ends_as_one_that_was_not(
     assert outcome_of_resumed == outcome
     assert same(weights_of_resumed, weights)
     assert stops == outcome["steps"]
+
+
+@pytest.mark.parametrize("name", [name for name, optimizer in OPTIMIZERS.items() if not optimizer.needs_gpu])
+def test_every_optimizer_improves_the_model_and_goes_on_where_it_stopped(
+    name: str, command: dict[str, Any], tmp_path: Path
+) -> None:
+    if OPTIMIZERS[name].package:
+        pytest.importorskip(OPTIMIZERS[name].package)
+    flags = {**command, "optimizer": name, "lr": 0.5 if name == "sgd" else 3e-3, "max_steps": 12}
+    settings: dict[str, Any] = {"save_steps": 5, "save_total_limit": 9}
+    settings |= {"galore_rank": 4, "galore_update_steps": 3} if name == "galore_adamw" else {}
+    flags |= {"valid_split": "8", "eval_strategy": "steps", "eval_steps": 3, **settings}
+    report = run(tmp_path / "whole", **flags)
+    losses = logged(report, "eval_loss")
+    assert losses[12] < losses[3] - 0.1
+    checkpoint = str(tmp_path / "whole" / "checkpoints" / "checkpoint-5")
+    run(tmp_path / "resumed", **flags, resume_from_checkpoint=checkpoint)
+    (weights, outcome), (weights_of_resumed, outcome_of_resumed) = (
+        end_of(tmp_path / name) for name in ("whole", "resumed")
+    )
+    assert same(weights_of_resumed, weights) and outcome_of_resumed == outcome
 
 
 def logged(report: RunReport, name: str) -> dict[int, float]:

@@ -171,6 +171,8 @@ AMBIGUOUS = frozenset({"train_batch_size"})
 DIFFERENCES: dict[tuple[str, str], str] = {
     ("num_processes", "it counts the processes of one node, and not of all"): "world_size",
     ("seed", "it seeds everything random, and not the order of the rows alone"): "data_seed",
+    ("min_lr_ratio", "it is the share of --lr, and not a rate"): "min_lr lr_end",
+    ("decay_ratio", "it is the share of all steps"): "num_decay_steps",
     (
         "run_name",
         "--output-dir is the run's folder, and --run-name its name in the trackers of --log",
@@ -276,7 +278,7 @@ WHY_NOT = {
     ),
     "noise on embeddings is not supported": "neftune_noise_alpha neftune neftune_alpha",
     "--optimizer selects the optimizer, with its usual settings": (
-        "use_galore galore_rank use_badam use_apollo use_adam_mini use_muon use_lomo optim_args "
+        "use_badam use_apollo use_adam_mini use_lomo optim_args galore_target galore_scale galore_proj_type galore_layerwise "
         "optim_target_modules lisa_activated_layers adam_beta1 adam_beta2 beta1 beta2 adam_epsilon"
     ),
     "training updates all weights, or with --peft an adapter": (
@@ -353,8 +355,8 @@ WHY_NOT = {
         "gradient_checkpointing_kwargs use_reentrant use_reentrant_gc activation_offloading "
         "enable_activation_offloading activation_cpu_offload"
     ),
-    "--scheduler sets the decay of the learning rate": (
-        "lr_scheduler_kwargs lr_scheduler_args min_lr min_lr_ratio cosine_min_lr_ratio lr_decay_ratio"
+    "--scheduler sets the decay of the learning rate, --min-lr-ratio where it ends, --decay-ratio, --decay-shape and --polynomial-power how it falls": (
+        "lr_scheduler_kwargs lr_scheduler_args lr_decay_ratio cosine_constant_lr_ratio"
     ),
     "the settings of a mixture of experts come from the model's config.json, which can be edited": (
         "moe_aux_loss_coef router_aux_loss_coef output_router_logits aux_loss_coef"

@@ -34,7 +34,7 @@ NAMES: dict[str, str] = {
         "base_model=m load_in_4bit load_in_8bit datasets=rows.jsonl test_datasets val_set_size=0.1 output_dir adapter=lora "
         "lora_r lora_alpha lora_dropout lora_target_linear lora_target_modules=q_proj sequence_len=2048 sample_packing "
         "pad_to_sequence_len eval_sample_packing train_on_inputs=false chat_template=chatml gradient_accumulation_steps=4 "
-        "micro_batch_size=2 num_epochs=3 max_steps optimizer=adamw_torch lr_scheduler=cosine learning_rate=2e-4 bf16 tf32 "
+        "micro_batch_size=2 num_epochs=3 max_steps optimizer=adamw_torch lr_scheduler=cosine cosine_min_lr_ratio learning_rate=2e-4 bf16 tf32 "
         "gradient_checkpointing flash_attention warmup_steps evals_per_epoch saves_per_epoch weight_decay "
         "wandb_project=mine rl=dpo rl_beta=0.1 special_tokens fsdp deepspeed dataset_prepared_path resume_from_checkpoint"
     ),

@@ -18,9 +18,9 @@ from autotrain_llm.declare.param import (
     log,
     param,
 )
+from autotrain_llm.params.optimizers import OPTIMIZERS, SCHEDULERS
 
-OPTIMIZERS = ("adamw_torch", "sgd", "adafactor", "adamw_bnb_8bit", "paged_adamw_8bit")
-SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt", "warmup_stable_decay")
+DECAY_SHAPES = ("cosine", "linear", "1-sqrt")
 
 
 @group("Training", order=30)
@@ -107,17 +107,26 @@ class Optimisation:
     optimizer: str = param(
         "adamw_torch",
         "Optimizer.",
-        choices=OPTIMIZERS,
+        choices=tuple(OPTIMIZERS),
         replaced_choices={"adamw_hf": "adamw_torch", "adamw_torch_fused": "adamw_torch"},
-        aliases="optim optim_type optimizer_type",
+        aliases="optim optim_type optimizer_type use_galore use_muon",
         choice_aliases={
             "adamw_torch": "adamw adamw_apex_fused",
             "adamw_bnb_8bit": "adamw_8bit adamw8bit",
+            "muon": "use_muon",
+            "lion": "lion_32bit lion_pytorch",
+            "schedule_free_adamw": "adamw_schedulefree adamw_schedule_free schedulefree schedule_free",
+            "galore_adamw": "galore use_galore",
         },
         near_choices={
             "adamw_torch": "adam torch",
-            "adamw_bnb_8bit": "adam8bit 8bit",
+            "adamw_bf16": "adam_mini adamw_anyprecision",
+            "adamw_bnb_8bit": "adam8bit 8bit adamw_torch_8bit adamw_torch_4bit",
             "paged_adamw_8bit": "paged_adamw_32bit",
+            "lion": "paged_lion_32bit",
+            "lion_8bit": "paged_lion_8bit",
+            "schedule_free_adamw": "schedule_free_sgd schedule_free_radam",
+            "galore_adamw": "galore_adamw_8bit galore_adafactor galore_adamw_layerwise apollo_adamw",
         },
         on_resume=FIXED,
     )
@@ -129,10 +138,38 @@ class Optimisation:
         aliases="lr_decay_style lr_schedule lr_scheduler lr_scheduler_type",
         choice_aliases={"warmup_stable_decay": "wsd"},
         near_choices={
-            "cosine": "cosine_with_restarts cosine_with_min_lr",
-            "linear": "reduce_lr_on_plateau polynomial",
+            "cosine": "cosine_with_restarts cosine_with_min_lr cosine_warmup_with_min_lr rex",
+            "linear": "reduce_lr_on_plateau",
             "constant": "none",
         },
+        on_resume=TAKES_EFFECT,
+    )
+    min_lr_ratio: float = param(
+        0.0,
+        "Share of the peak that the learning rate ends at, with a schedule that falls.",
+        within=SHARE_BELOW_ONE,
+        aliases="cosine_min_lr_ratio min_lr_rate lr_min_ratio",
+        on_resume=TAKES_EFFECT,
+    )
+    polynomial_power: float = param(
+        1.0,
+        "Exponent of `--scheduler polynomial`: 1 falls linearly, 2 faster at first.",
+        within=POSITIVE,
+        aliases="lr_decay_power",
+        on_resume=TAKES_EFFECT,
+    )
+    decay_ratio: float = param(
+        0.1,
+        "Share of the steps over which `--scheduler warmup_stable_decay` falls, at the end of the run.",
+        within=Bounds(low=0, high=1, low_open=True),
+        aliases="wsd_decay_ratio lr_wsd_decay_ratio cooldown_ratio",
+        on_resume=TAKES_EFFECT,
+    )
+    decay_shape: str = param(
+        "cosine",
+        "How `--scheduler warmup_stable_decay` falls.",
+        choices=DECAY_SHAPES,
+        aliases="decay_type lr_wsd_decay_style",
         on_resume=TAKES_EFFECT,
     )
     warmup_ratio: float = param(
@@ -156,4 +193,17 @@ class Optimisation:
         within=NOT_NEGATIVE,
         aliases="clip_grad clip_grad_norm grad_clip gradient_clip gradient_clipping max_grad_clip max_norm",
         on_resume=TAKES_EFFECT,
+    )
+    galore_rank: int = param(
+        128,
+        "Rank of the projected gradients of `--optimizer galore_adamw`.",
+        within=AT_LEAST_ONE,
+        on_resume=FIXED,
+    )
+    galore_update_steps: int = param(
+        200,
+        "Steps after which `--optimizer galore_adamw` computes its projections anew.",
+        within=AT_LEAST_ONE,
+        aliases="galore_update_interval update_proj_gap galore_update_proj_gap",
+        on_resume=FIXED,
     )

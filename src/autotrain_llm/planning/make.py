@@ -19,10 +19,12 @@ from autotrain_llm.declare.text import plural
 from autotrain_llm.models.architectures import keeps_rows_apart
 from autotrain_llm.models.classifiers import classifier_of
 from autotrain_llm.models.experts import adapts_experts
+from autotrain_llm.params.optimizers import OPTIMIZERS
 from autotrain_llm.planning.distillation import decide_distillation
 from autotrain_llm.planning.evaluation import decide_evaluation, evaluated_rows
 from autotrain_llm.planning.kinds import CLASSES, KEPT_HEAD, NEW_HEAD, REGRESSION
 from autotrain_llm.planning.memory_budget import Memory
+from autotrain_llm.planning.optimizers import decide_optimizer, learning_rates
 from autotrain_llm.planning.order import epoch_order
 from autotrain_llm.planning.plan import (
     AdapterPlan,
@@ -62,7 +64,6 @@ from autotrain_llm.trainers.sft import Sft
 
 LOG_LINES = 100
 EVALUATIONS_BY_STEPS = 10
-OPTIMIZER_NAMES = {"adamw_torch": "adamw_torch_fused"}
 SECRET = "(not shown)"
 
 
@@ -103,6 +104,7 @@ def make_plan(config: Config, context: RunContext, ignored: tuple[str, ...] = ()
         seed=config.seed,
         resume=_resume(config, context),
         sharding=sharding,
+        optimizer=decide_optimizer(config),
         launch=_launch(config, context),
     )
 
@@ -342,7 +344,7 @@ def _arguments(
     steps = schedule.steps
     chooses_best = chooses_checkpoints(config)
     metric, direction = best_metric(config) if chooses_best else (None, None)
-    decays = config.scheduler == "warmup_stable_decay"
+    rates = learning_rates(config, steps)
     return TrainerArguments(
         learning_rate=config.lr,
         num_train_epochs=schedule.epochs,
@@ -350,10 +352,9 @@ def _arguments(
         per_device_train_batch_size=schedule.batch_size,
         per_device_eval_batch_size=config.eval_batch_size or config.batch_size,
         gradient_accumulation_steps=schedule.accumulated,
-        optim=OPTIMIZER_NAMES.get(config.optimizer, config.optimizer),
-        lr_scheduler_type=config.scheduler,
-        # At least the last step has the full rate; a constant one has no warm-up.
-        warmup_steps=0 if config.scheduler == "constant" else min(math.ceil(steps * config.warmup_ratio), steps - 1),
+        optim=OPTIMIZERS[config.optimizer].transformers,
+        lr_scheduler_type=rates.name,
+        warmup_steps=rates.warmup_steps,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         seed=config.seed,
@@ -368,7 +369,7 @@ def _arguments(
         save_steps=schedule.save_steps,
         save_total_limit=config.save_total_limit,
         load_best_model_at_end=chooses_best,
-        lr_scheduler_kwargs={"num_decay_steps": max(1, steps // 10)} if decays else None,
+        lr_scheduler_kwargs=rates.options,
         metric_for_best_model=metric,
         greater_is_better=direction == MAXIMIZE if chooses_best else None,
         fsdp=True if is_sharded else None,

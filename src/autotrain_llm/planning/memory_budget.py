@@ -23,8 +23,10 @@ from autotrain_llm.data.order import (
 from autotrain_llm.declare.finding import in_words
 from autotrain_llm.models.checks.target_modules import is_called
 from autotrain_llm.params.distributed import FULL
+from autotrain_llm.params.optimizers import OPTIMIZERS
 from autotrain_llm.planning import memory_model as estimate
 from autotrain_llm.planning.distillation import teacher_weights
+from autotrain_llm.planning.optimizers import states_of
 from autotrain_llm.planning.order import epoch_order, evaluation_orders
 from autotrain_llm.planning.plan import AlternativePlan, LayoutPlan, SchedulePlan
 from autotrain_llm.planning.reference_model import ADAPTER_AS_IT_WAS, ANOTHER_MODEL, BEFOREHAND, COPY, decide_reference
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
 MARGIN = 0.2  # tolerated error of the estimate: a run is refused only if it would not fit even with 20 % less
 SHARE = 0.9  # of the device's memory: a run that takes more uses checkpointing, unless the flag was given
 MIN_GAIN = 0.03  # of the run's own memory, without libraries: flags that save less are not shown
-OPTIMIZER_STATES = {"sgd": 0, "adafactor": 0, "adamw_bnb_8bit": 0.5, "paged_adamw_8bit": 0.5}
 SUMMED = (
     "documents",
     "conversations",
@@ -120,7 +121,7 @@ class Memory:
             return 0
         adapter = adapter_of(self.context.model, self.shape, self.config) if self.config.peft else None
         second = self._second(self.shape, self.config, adapter)
-        return estimate.checkpoint_bytes(self.shape, adapter, OPTIMIZER_STATES.get(self.config.optimizer, 2), *second)
+        return estimate.checkpoint_bytes(self.shape, adapter, states_of(self.config, self.shape, adapter), *second)
 
     @property
     def loading_bytes(self) -> int | None:
@@ -178,7 +179,8 @@ class Memory:
             eager=config.attn_implementation == "eager",
             checkpointing=checkpointing,
             accumulates=self._accumulated(config) > 1,
-            states=OPTIMIZER_STATES.get(config.optimizer, 2),
+            states=states_of(config, shape, adapter),
+            temporary=OPTIMIZERS[config.optimizer].temporary,
             weight=weight,
             quantised=config.quantization,
             adapter=adapter,
@@ -416,7 +418,7 @@ class Memory:
 
     def _smaller_weights(self) -> Iterator[dict[str, Any]]:
         config = self.config
-        if self.shards == 1 and not config.peft and OPTIMIZER_STATES.get(config.optimizer, 2):
+        if self.shards == 1 and not config.peft and OPTIMIZERS[config.optimizer].states:
             yield {"optimizer": "adafactor"}
         if self.context.is_scratch or not config.applies("peft"):
             return
@@ -467,7 +469,7 @@ class Memory:
             yield self._halved(size)
             size //= 2
         is_whole = self.shards == 1 and not self._can_be_divided()  # what follows is not combined with parts
-        if is_whole and not config.peft and OPTIMIZER_STATES.get(config.optimizer, 2):
+        if is_whole and not config.peft and OPTIMIZERS[config.optimizer].states:
             yield {"optimizer": "adafactor"}
         if not self.context.is_scratch and config.applies("peft"):
             if not config.peft:

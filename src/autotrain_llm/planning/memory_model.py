@@ -94,7 +94,7 @@ class Run:
     `no_grad_tokens` the largest batch without gradients, `answers_at_once` and `kv_cache_bytes` those of sampling, `kernels` the number of
     cached oneDNN kernels, `shards` the number of parts that weights, gradients and optimizer states are divided into, `whole_beside` the bytes
     of the largest other model that is gathered whole to score answers.
-    Weights: `weight` is bytes per value, `states` the optimizer's values per trained value, `second` a backbone that is trained in addition,
+    Weights: `weight` is bytes per value, `states` the optimizer's values per trained value, `temporary` those that its step allocates, `second` a backbone that is trained in addition,
     `second_adapter` its adapter if only that is trained, `resident` the bytes of other models, by name, `precompute_bytes` those of a
     teacher that is unloaded before the first step.
     """
@@ -111,6 +111,7 @@ class Run:
     checkpointing: bool = False
     accumulates: bool = False
     states: float = 2
+    temporary: float = 0
     weight: float = FLOAT
     quantised: str | None = None
     adapter: Adapter | None = None
@@ -195,6 +196,9 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
             },
         ),
     ]
+    if run.temporary:
+        step = {"gradients": gradients, "optimizer step": int(gradients * run.temporary)}
+        candidates.append(Peak("when the weights are updated", {**always, **step}))
     if run.no_grad_tokens:
         without = {"activations": (forward + FLOAT * shape.hidden) * run.no_grad_tokens, "rounded weights": rounded}
         sampled = bool(run.answers_at_once)

@@ -238,7 +238,7 @@ class TrainerArguments:
     per_device_train_batch_size: int
     per_device_eval_batch_size: int
     gradient_accumulation_steps: int
-    optim: str
+    optim: str | None = field(metadata=omitted_if_none())
     lr_scheduler_type: str
     warmup_steps: int
     weight_decay: float
@@ -265,6 +265,14 @@ class TrainerArguments:
         """Keyword arguments of TrainingArguments; fields that are None are left to its defaults."""
         arguments: dict[str, Any] = to_json(self)
         return arguments
+
+
+@dataclass(frozen=True)
+class OptimizerPlan:
+    """An optimizer that `run/engine/optimizers.py` makes; `settings` are its own."""
+
+    name: str
+    settings: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -596,6 +604,7 @@ class Plan:
     seed: int
     resume: ResumePlan | None = field(default=None, metadata=omitted_if_none())
     sharding: ShardingPlan | None = field(default=None, metadata=omitted_if_none())
+    optimizer: OptimizerPlan | None = field(default=None, metadata=omitted_if_none())
 
     @property
     def is_sharded(self) -> bool:

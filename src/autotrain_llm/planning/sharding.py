@@ -9,12 +9,11 @@ from autotrain_llm.config.resolved import Config
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import Record
 from autotrain_llm.params.distributed import AUTO, FSDP, FULL, NONE
+from autotrain_llm.params.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
     from autotrain_llm.planning.memory_budget import Memory
     from autotrain_llm.planning.plan import ShardingPlan
-
-DIVIDED_OPTIMIZERS = ("adamw_torch", "sgd")  # their states have the shape of the weights
 
 
 class Obstacle(Record):
@@ -50,9 +49,9 @@ def obstacles(config: Config) -> Iterator[Obstacle]:
     def named(name: str) -> tuple[str, str]:
         return name, f"{flag_of(name)} {config.value_of(name)}"
 
-    if config.optimizer not in DIVIDED_OPTIMIZERS:
-        reason = "its states are of whole weights"
-        yield Obstacle(*named("optimizer"), reason, {"optimizer": DIVIDED_OPTIMIZERS[0]})
+    optimizer = OPTIMIZERS.get(config.optimizer)
+    if optimizer and (reason := optimizer.undivided):
+        yield Obstacle(*named("optimizer"), reason, {"optimizer": "adamw_torch"})
     if config.quantization:
         yield Obstacle(*named("quantization"), "bitsandbytes' weights are not divided")
     if config.mixed_precision == "fp16":

@@ -9,6 +9,7 @@ from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.search import describe, read_search
 from autotrain_llm.declare.showable import showable
 from autotrain_llm.declare.text import plain, plural, show_bytes, show_count
+from autotrain_llm.params.optimizers import DECAYING, OPTIMIZERS
 from autotrain_llm.planning.kinds import CLASSES, KEPT_HEAD, MISSING_END, MODEL, NEW_HEAD
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SHARED
 
@@ -243,7 +244,7 @@ def _how(plan: Plan) -> list[Row]:
         rows = plan.rollouts.schedule.answers_of_step if plan.rollouts else schedule.rows_of_step
         batch += f" = {rows}"
     warmup = plural(arguments.warmup_steps, "step") if arguments.warmup_steps else "no"
-    rate = f"{arguments.learning_rate:g}, {plan.parameters['scheduler'].value}, {warmup}{' of' if arguments.warmup_steps else ''} warm-up"
+    rate = f"{arguments.learning_rate:g}, {_schedule_in_words(plan)}, {warmup}{' of' if arguments.warmup_steps else ''} warm-up"
     epochs = f"{schedule.epochs:.4g} epoch{'' if schedule.epochs == 1 else 's'}"
     return [
         *(_resumed(plan, plan.resume) if plan.resume else ()),
@@ -253,10 +254,25 @@ def _how(plan: Plan) -> list[Row]:
         *(_divided(schedule.context_parallel) if schedule.context_parallel else ()),
         *(_samples(plan.rollouts) if plan.rollouts else ()),
         ("learning rate", rate, _source(plan, "lr")),
+        *_optimizer(plan),
         *_kept(plan),
         ("layout", plan.layout.name, plan.layout.why),
         ("precision", plan.precision.name, plan.precision.why),
     ]
+
+
+def _schedule_in_words(plan: Plan) -> str:
+    """The schedule of the learning rate, and the share of its peak that it ends at."""
+    if not OPTIMIZERS[plan.values["optimizer"]].schedules:
+        return "no schedule"
+    scheduler, floor = plan.values["scheduler"], plan.values["min_lr_ratio"]
+    return f"{scheduler} to {floor:g} of it" if floor and scheduler in DECAYING else str(scheduler)
+
+
+def _optimizer(plan: Plan) -> list[Row]:
+    """The optimizer, where it is not the usual one."""
+    name = plan.values["optimizer"]
+    return [] if name == next(iter(OPTIMIZERS)) else [("optimizer", name, _source(plan, "optimizer"))]
 
 
 def _processes(sharding: ShardingPlan) -> list[Row]:

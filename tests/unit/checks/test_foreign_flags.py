@@ -312,7 +312,7 @@ def test_a_config_knows_the_steps_wherever_they_stand(here):
         ("vllm_mode", "--rl-generation vllm"),
         ("evals_per_epoch", "--eval-steps"),
         ("logging_dir", "--log"),
-        ("min_lr", "--scheduler"),
+        ("lr_scheduler_kwargs", "--scheduler"),
     ],
 )
 def test_what_has_no_flag_here_is_said_why(name, words):

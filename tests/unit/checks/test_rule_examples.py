@@ -111,6 +111,7 @@ WHERE = {
     "where wandb is not installed": has_no("wandb"),
     "where starlette is not installed": has_no("starlette"),
     "where bitsandbytes is not installed": has_no("bitsandbytes"),
+    "where schedulefree is not installed": has_no("schedulefree"),
     "where gguf is not installed": has_no("gguf"),
     "where sacrebleu is not installed": has_no("sacrebleu"),
     "where lm-evaluation-harness is not installed": has_no("lm_eval"),

@@ -54,13 +54,19 @@ TWINS = {
     "bf16 on an old processor": ("E502", "--mixed-precision bf16", PLAIN, machine(flags=BF16_FLAGS)),
     "4 bits without the package": ("E503", "--peft --quantization int4", WITH_GPU, WITH_ALL),
     "4 bits on a processor": ("E503", "--peft --quantization int4", PLAIN, machine(packages=("bitsandbytes",))),
-    "an 8-bit optimizer without CUDA": (
+    "a paged optimizer without CUDA": (
         "E503",
-        "--optimizer adamw_bnb_8bit",
+        "--optimizer paged_adamw_8bit",
         machine(packages=("bitsandbytes",)),
         WITH_ALL,
     ),
-    "an 8-bit optimizer": ("E503", "--optimizer adamw_bnb_8bit", WITH_GPU, WITH_ALL),
+    "an 8-bit optimizer": ("E503", "--optimizer adamw_bnb_8bit", WITH_GPU, machine(packages=("bitsandbytes",))),
+    "a schedule-free optimizer": (
+        "E536",
+        "--optimizer schedule_free_adamw",
+        WITH_GPU,
+        machine(packages=("schedulefree",)),
+    ),
     "flash attention without CUDA": ("E504", "--use-flash-attention-2", PLAIN, WITH_ALL),
     "flash attention on an old GPU": (
         "E504",

@@ -337,7 +337,7 @@ def test_a_plan_for_a_gpu_computes_as_that_would(places, monkeypatch):
 def test_what_needs_a_gpu_can_be_planned_for_one_and_what_was_assumed_is_said(places, monkeypatch):
     monkeypatch.setattr(Machine, "gpus", ())
     monkeypatch.setattr(Machine, "has_package", lambda self, name: True)
-    flags = {"optimizer": "adamw_bnb_8bit", "mixed_precision": "bf16"}
+    flags = {"optimizer": "paged_adamw_8bit", "mixed_precision": "bf16"}
     assert "E503" in codes(checked(places, **flags))
     found = checked(places, **flags, target_memory="24GiB")
     assert found.findings == ()

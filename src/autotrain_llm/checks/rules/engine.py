@@ -9,6 +9,7 @@ from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
+from autotrain_llm.params.optimizers import OPTIMIZERS
 from autotrain_llm.trainers.dpo import Dpo
 from autotrain_llm.trainers.grpo import Grpo
 
@@ -103,6 +104,23 @@ def the_trl_engine_smooths_no_labels_of_rewards(config: Config, trainer: Trainer
             changes={"engine": None},
             otherwise="or remove --label-smoothing",
             parameters=("engine", "label_smoothing"),
+        )
+
+
+@rule("P368", refuses="--engine trl --optimizer muon", accepts="--engine trl --optimizer adamw_torch")
+def the_trl_engine_makes_the_optimizers_of_transformers(config: Config) -> Iterator[Finding]:
+    """`--engine trl` with an optimizer that transformers does not make.
+
+    Why: TRL's trainers make the optimizer by the name that transformers knows it by.
+    Fix: the native engine, or another optimizer.
+    """
+    optimizer = OPTIMIZERS.get(config.optimizer)
+    if config.engine == "trl" and optimizer and optimizer.transformers is None:
+        yield Finding(
+            f"--engine trl has no --optimizer {config.optimizer}",
+            changes={"engine": None},
+            otherwise="or --optimizer adamw_torch",
+            parameters=("engine", "optimizer"),
         )
 
 

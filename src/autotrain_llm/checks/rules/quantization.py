@@ -14,6 +14,7 @@ from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.params.lora import Lora
+from autotrain_llm.params.optimizers import BITSANDBYTES, OPTIMIZERS
 from autotrain_llm.params.precision import Precision
 
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
@@ -54,20 +55,22 @@ def a_quantised_base_is_not_merged_into(precision: Precision, lora: Lora) -> Ite
         )
 
 
-@rule("E503", example=without_gpu("--optimizer adamw_bnb_8bit"))
+@rule("E503", example=without_gpu("--optimizer paged_adamw_8bit", "--optimizer adamw_bnb_8bit"))
 def quantization_needs_bitsandbytes(precision: Precision, config: Config, machine: Machine) -> Iterator[Finding]:
-    """`--quantization` or an 8-bit optimizer without the package bitsandbytes; the optimizer also without CUDA.
+    """`--quantization` or an optimizer of bitsandbytes without that package; a paged optimizer without CUDA.
 
-    Why: the kernels come with that package. Those of weights in 4 and 8 bits exist for processors too, those of optimizers for GPUs only.
-    Fix: install it, or remove the flag.
+    Why: the kernels come with that package, for GPUs and for processors. Pages of an optimizer's states are moved between a GPU's memory and the machine's.
+    Fix: install it, or use what the finding names.
     """
     if precision.quantization in PARAMS["quantization"].choices:
         yield from needs_bitsandbytes("quantization", precision.quantization, machine)
-    if config.optimizer in PARAMS["optimizer"].choices and config.optimizer.endswith("8bit"):
-        if not machine.has_cuda:
-            message = f"--optimizer {config.optimizer} needs a CUDA GPU, and this machine has none"
-            yield Finding(message, changes={"optimizer": None}, parameters=("optimizer",))
-        yield from needs_bitsandbytes("optimizer", config.optimizer, machine)
+    optimizer = OPTIMIZERS.get(config.optimizer)
+    if optimizer is None or optimizer.package != BITSANDBYTES:
+        return
+    if optimizer.needs_gpu and not machine.has_cuda:
+        message = f"--optimizer {config.optimizer} needs a CUDA GPU, and this machine has none"
+        yield Finding(message, changes={"optimizer": "adamw_bnb_8bit"}, parameters=("optimizer",))
+    yield from needs_bitsandbytes("optimizer", config.optimizer, machine)
 
 
 def needs_bitsandbytes(name: str, value: str, machine: Machine) -> Iterator[Finding]:

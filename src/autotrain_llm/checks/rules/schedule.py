@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.machine import Machine
-from autotrain_llm.declare.example import of_flags
+from autotrain_llm.declare.example import of_flags, where
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.text import plain
 from autotrain_llm.declare.trainer import Trainer
+from autotrain_llm.params.optimizers import BITSANDBYTES, OPTIMIZERS, SETTINGS_OF
 from autotrain_llm.planning.schedule import accumulated_batches, fitting_batch_size
 
 if TYPE_CHECKING:  # reading rows takes longer to import than refusing a command does
@@ -78,10 +80,11 @@ def warmup_should_leave_steps_to_train(config: Config) -> Iterator[Finding]:
     accepts="--eval-steps 50 --valid-split 0.1",
 )
 def a_number_of_steps_needs_a_strategy_that_counts_steps(config: Config) -> Iterator[Finding]:
-    """A number has no effect because of another parameter: steps where epochs are counted, or a warm-up of a constant rate.
+    """A number has no effect because of another parameter: steps where epochs are counted, a warm-up of a constant rate, or a setting of another schedule or optimizer.
 
     Why: `--eval-steps` and `--save-steps` are used when `--eval-strategy` and `--save-strategy` are `steps`, which is the default once a
-    number of steps is given. `--scheduler constant` starts at the peak and has no warm-up.
+    number of steps is given. `--scheduler constant` starts at the peak and has no warm-up. A constant rate has no lowest one either, and only some
+    schedules and optimizers have settings of their own.
     Fix: keep one of the two.
     """
     for steps, strategy in (("eval_steps", "eval_strategy"), ("save_steps", "save_strategy")):
@@ -99,6 +102,84 @@ def a_number_of_steps_needs_a_strategy_that_counts_steps(config: Config) -> Iter
             changes={"scheduler": "constant_with_warmup"},
             otherwise="or remove --warmup-ratio",
             parameters=("warmup_ratio", "scheduler"),
+        )
+    yield from _settings_of_others(config)
+
+
+def _settings_of_others(config: Config) -> Iterator[Finding]:
+    """Settings of another schedule or optimizer than the one that is used."""
+    for name, (owner, having) in SETTINGS_OF.items():
+        chosen = config.value_of(owner)
+        if owner == "scheduler" and not _takes_a_schedule(config):
+            owner, chosen = "optimizer", config.optimizer
+        if not config.given(name) or config.value_of(name) == PARAMS[name].default or chosen in having:
+            continue
+        if chosen not in PARAMS[owner].choices:
+            continue  # P303 reports it
+        yield Finding(
+            f"{flag_of(name)} {plain(config.value_of(name))} has no effect with {flag_of(owner)} {chosen}",
+            changes={name: None},
+            otherwise=f"or {flag_of(SETTINGS_OF[name][0])} {having[0]}",
+            parameters=(name, owner),
+        )
+
+
+def _takes_a_schedule(config: Config) -> bool:
+    optimizer = OPTIMIZERS.get(config.optimizer)
+    return optimizer is None or optimizer.schedules
+
+
+@rule("P366", refuses="--optimizer schedule_free_adamw --scheduler cosine", accepts="--optimizer schedule_free_adamw")
+def an_optimizer_without_a_schedule_has_none(config: Config) -> Iterator[Finding]:
+    """`--scheduler` with an optimizer that needs none.
+
+    Why: a schedule-free optimizer averages its weights over the whole run, which takes the place of a falling rate. Its rate rises over the warm-up and stays.
+    Fix: one of the two.
+    """
+    if not _takes_a_schedule(config) and config.given("scheduler") and not config.scheduler.startswith("constant"):
+        yield Finding(
+            f"--optimizer {config.optimizer} averages weights in place of a schedule, and --scheduler {config.scheduler} is one",
+            changes={"scheduler": None},
+            otherwise="or --optimizer adamw_torch",
+            parameters=("scheduler", "optimizer"),
+        )
+
+
+@rule(
+    "P367",
+    refuses="--scheduler warmup_stable_decay --warmup-ratio 0.4 --decay-ratio 0.8",
+    accepts="--scheduler warmup_stable_decay --warmup-ratio 0.1 --decay-ratio 0.8",
+)
+def warmup_and_decay_fit_into_the_run(config: Config) -> Iterator[Finding]:
+    """`--warmup-ratio` and `--decay-ratio` together are more than 1.
+
+    Why: with `--scheduler warmup_stable_decay` the learning rate rises over the first steps, stays, and falls over the last; a step can't be in both.
+    Fix: less of one.
+    """
+    if config.scheduler == "warmup_stable_decay" and config.warmup_ratio < 1 < config.warmup_ratio + config.decay_ratio:
+        yield Finding(
+            f"--warmup-ratio {config.warmup_ratio:g} and --decay-ratio {config.decay_ratio:g} are more than the whole run",
+            changes={"decay_ratio": plain(round(1 - config.warmup_ratio, 6))},
+            parameters=("decay_ratio", "warmup_ratio"),
+        )
+
+
+@rule(
+    "E536",
+    example=where("where schedulefree is not installed", "--optimizer schedule_free_adamw", "--optimizer adamw_torch"),
+)
+def an_optimizer_needs_its_package(config: Config, machine: Machine) -> Iterator[Finding]:
+    """`--optimizer` names one of a package that is not installed.
+
+    Why: not every installation needs these packages. That of bitsandbytes is a finding of its own (E503).
+    Fix: install it; all of them are in the extra `optimizers` of this package.
+    """
+    optimizer = OPTIMIZERS.get(config.optimizer)
+    if optimizer and optimizer.package not in ("", BITSANDBYTES) and not machine.has_package(optimizer.package):
+        yield Finding(
+            f"--optimizer {config.optimizer} needs the package {optimizer.install}",
+            f"pip install {optimizer.install}",
+            ("optimizer",),
         )
 
 

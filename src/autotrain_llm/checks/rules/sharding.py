@@ -81,7 +81,7 @@ def one_process_divides_nothing(config: Config, machine: Machine) -> Iterator[Fi
 def what_a_divided_model_is_not_trained_with(config: Config, machine: Machine) -> Iterator[Finding]:
     """`--shard full` together with something that needs whole weights in each process.
 
-    Why: bitsandbytes' weights and optimizers and Adafactor compute on whole tensors, fp16 with a divided model was never tried, TRL's trainers
+    Why: bitsandbytes' weights and optimizers, Adafactor, Muon and GaLore compute on whole tensors, fp16 with a divided model was never tried, TRL's trainers
     save in their own way, and a benchmark runs the finished model in one process.
     Fix: what the finding names, or `--shard none`.
     """

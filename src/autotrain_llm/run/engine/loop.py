@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from autotrain_llm.data.order import DataOrder, EpochOrder, ShuffledOrder
+from autotrain_llm.planning.plan import OptimizerPlan
 from autotrain_llm.run.engine.batches import Batches, BatchOrder
 from autotrain_llm.run.engine.eval_answers import EvalAnswer
 from autotrain_llm.run.engine.flat.model import FlatOutput, causal_model
@@ -28,6 +29,7 @@ from autotrain_llm.run.engine.objective import (
     is_minimum,
     widen,
 )
+from autotrain_llm.run.engine.optimizers import make_optimizer, use_averaged_weights, use_training_weights
 from autotrain_llm.run.engine.router_loss import router_weight
 from autotrain_llm.run.engine.sharding import gathered, is_sharded, reshard, shard
 from autotrain_llm.run.engine.states import PlainStates
@@ -95,7 +97,8 @@ class Loop(PlainStates):
     """Trains on `train_rows` and evaluates on `valid_rows`, both datasets of items.
 
     `train_order` is that of a mixture; without it, all rows are shuffled in each epoch. `valid_parts` divides the evaluation items into
-    parts that are evaluated one after the other; of those with a name, the metrics `headline` are logged separately too.
+    parts that are evaluated one after the other; of those with a name, the metrics `headline` are logged separately too. `optimizer_plan` is an optimizer
+    that transformers does not make.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class Loop(PlainStates):
         source: BatchSource | None = None,
         train_order: EpochOrder | None = None,
         valid_parts: Sequence[Part] = (),
+        optimizer_plan: OptimizerPlan | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(train_dataset=train_rows, eval_dataset=valid_rows, **settings)
@@ -118,6 +122,7 @@ class Loop(PlainStates):
         self.valid_rows = valid_rows
         self.train_order = train_order
         self.valid_parts = valid_parts
+        self.optimizer_plan = optimizer_plan
         self.layout: BatchLayout = layout
         self.objective: Objective = objective
         self.augmenters = augmenters
@@ -162,6 +167,7 @@ class Loop(PlainStates):
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], torch.Tensor]:
         """The batches of one optimizer step and the number of items in them, over all processes."""
+        use_training_weights(self.optimizer)  # answers are sampled with the weights that are trained
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
         self.throughput.add(batches)
         items = torch.tensor(float(sum(self.objective.items(batch) for batch in batches)), device=device)
@@ -238,6 +244,9 @@ class Loop(PlainStates):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         assert isinstance(self.model, nn.Module)
         reshard(self.model)  # what was called before training may have left whole weights in place of parts
+        if self.optimizer_plan and self.optimizer is None:
+            decayed = self.get_decay_parameter_names(self.model)
+            self.optimizer = make_optimizer(self.optimizer_plan, self.model, self.args, decayed)
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
         self._optimized = [list(group["params"]) for group in optimizer.param_groups]
         return optimizer
@@ -295,6 +304,7 @@ class Loop(PlainStates):
     ) -> dict[str, float]:
         """Loss and metrics of the evaluation rows, as means over items and not over batches."""
         began = time.perf_counter()
+        use_averaged_weights(self.optimizer)
         model = self._evaluating_model()
         rows = eval_dataset or self.valid_rows
         assert rows is not None, "nothing to evaluate on"

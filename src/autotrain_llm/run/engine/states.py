@@ -22,6 +22,7 @@ from autotrain_llm.context.output_dir import ADAPTER_WEIGHTS
 from autotrain_llm.declare.parts import SHARDED, has_parts
 from autotrain_llm.run.engine import sharded_states
 from autotrain_llm.run.engine.loading import save_adapter, save_config
+from autotrain_llm.run.engine.optimizers import use_averaged_weights
 from autotrain_llm.run.engine.sharding import reshard, whole
 from autotrain_llm.run.engine.state_file import load_state, save_state
 
@@ -35,6 +36,7 @@ class PlainStates(Trainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
+        use_averaged_weights(self.optimizer)  # until the state of the optimizer is saved too
         if self.args.should_save:  # what a killed run may have left there
             shutil.rmtree(folder / SHARDED, ignore_errors=True)
         if not self.is_fsdp_enabled:
@@ -60,7 +62,13 @@ class PlainStates(Trainer):
         else:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
+    def train(self, *arguments: Any, **settings: Any) -> Any:
+        output = super().train(*arguments, **settings)
+        use_averaged_weights(self.optimizer)
+        return output
+
     def _load_best_model(self) -> None:
+        use_averaged_weights(self.optimizer)  # before others take their place
         best = Path(str(self.state.best_model_checkpoint))
         if self.is_fsdp_enabled or has_parts(best):
             load_weights(self.model, best)

@@ -19,6 +19,7 @@ from autotrain_llm.declare.umask import permitted
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.run.artifacts.records import write_json
 from autotrain_llm.run.engine.loading import Loaded
+from autotrain_llm.run.engine.optimizers import DECAYED
 from autotrain_llm.run.engine.states import load_weights
 
 METRIC = "metric_for_best_model"
@@ -105,7 +106,9 @@ class AsPlanned(TrainerCallback):
         # Saving fails for a stateful callback that the checkpoint does not have.
         cast(dict[str, Any], state.stateful_callbacks).setdefault(EARLY_STOPPING, {})
         self._take_best(args, state)
-        optimizer.param_groups[0]["weight_decay"] = args.weight_decay  # the second group is not decayed
+        for number, group in enumerate(optimizer.param_groups):
+            if group.get(DECAYED, number == 0):  # transformers' second group is not
+                group["weight_decay"] = args.weight_decay
         lr_scheduler.base_lrs = [args.learning_rate] * len(optimizer.param_groups)
         for group, factor in zip(optimizer.param_groups, lr_scheduler.lr_lambdas, strict=True):
             group["initial_lr"] = args.learning_rate

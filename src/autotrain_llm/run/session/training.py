@@ -102,6 +102,7 @@ def _make_loop(session: Session, train: Any, valid: Any, callbacks: list[Trainer
         source=source,
         train_order=training_order(train, prepared, plan.arguments.data_seed),
         valid_parts=_parts(session, valid) if prepared.mixture and valid is not None else (),
+        optimizer_plan=plan.optimizer,
     )
     for augmenter in augmenters:
         if augmenter.stage:

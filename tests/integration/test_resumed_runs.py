@@ -127,6 +127,20 @@ def test_every_optimizer_improves_the_model_and_goes_on_where_it_stopped(
     assert same(weights_of_resumed, weights) and outcome_of_resumed == outcome
 
 
+def test_noise_on_embeddings_goes_on_where_it_stopped(command: dict[str, Any], tmp_path: Path) -> None:
+    rows = str(
+        write_rows(tmp_path / "answers.jsonl", [{"prompt": f"{n}?", "completion": f"{n % 3}."} for n in range(24)])
+    )
+    flags = {**command, "trainer": "sft", "data_path": rows, "lr": 1e-3, "max_steps": 6, "save_steps": 3}
+    flags |= {"packing": True, "block_size": 32}
+    run(tmp_path / "without", **flags)
+    run(tmp_path / "whole", **flags, neftune_alpha=5.0)
+    checkpoint = str(tmp_path / "whole" / "checkpoints" / "checkpoint-3")
+    run(tmp_path / "resumed", **flags, neftune_alpha=5.0, resume_from_checkpoint=checkpoint)
+    without, whole, resumed = (end_of(tmp_path / name)[0] for name in ("without", "whole", "resumed"))
+    assert same(whole, resumed) and not same(whole, without)
+
+
 def logged(report: RunReport, name: str) -> dict[int, float]:
     """A metric by step."""
     return {int(entry["step"]): entry[name] for entry in report.history if name in entry}

@@ -276,7 +276,6 @@ WHY_NOT = {
         "use_liger use_liger_kernel enable_liger_kernel liger liger_kernel use_liger_loss use_cce "
         "cut_cross_entropy fused_linear_cross_entropy use_logits_to_keep"
     ),
-    "noise on embeddings is not supported": "neftune_noise_alpha neftune neftune_alpha",
     "--optimizer selects the optimizer, with its usual settings": (
         "use_badam use_apollo use_adam_mini use_lomo optim_args galore_target galore_scale galore_proj_type galore_layerwise "
         "optim_target_modules lisa_activated_layers adam_beta1 adam_beta2 beta1 beta2 adam_epsilon"
@@ -391,7 +390,6 @@ SAME_BEGINNING = {
     "rdzv_": "rdzv_id",
     "bnb_": "bnb_4bit_quant_type",
     "wandb_": "wandb_entity",
-    "neftune_": "neftune_alpha",
     "freeze_": "freeze_layers",
     "liger_": "liger_kernel",
     "unsloth_": "use_unsloth",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import FIXED, SAME_ROWS, group, param
+from autotrain_llm.declare.param import FIXED, POSITIVE, SAME_ROWS, TAKES_EFFECT, among, group, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.data import PromptColumn, ReasoningColumn, Streaming
 from autotrain_llm.params.distillation import Distillation
@@ -43,6 +43,16 @@ class Sft:
         ),
         on_resume=SAME_ROWS,
     )
+    neftune_alpha: float | None = param(
+        None,
+        "Noise on the embedded tokens while training (NEFTune): alpha / sqrt(tokens of the row x hidden size); 5 to 15 is usual.",
+        within=POSITIVE,
+        default_words="none",
+        search=among(5.0, 10.0, 15.0),
+        usual_range=(0.0, 100.0),
+        aliases="neftune neftune_noise_alpha noise_alpha",
+        on_resume=TAKES_EFFECT,
+    )
 
 
 TRAINER = Trainer(
@@ -70,7 +80,7 @@ TRAINER = Trainer(
     usual=usual(lr=Usual(2e-5, 2e-4)),
     learning_rates={"full": (1e-7, 3e-4), "lora": (1e-6, 5e-3)},
     recipe="autotrain_llm.run.algorithms.supervised:NextToken",
-    settings=("token_weights",),
+    settings=("token_weights", "neftune_alpha"),
     trl_adapter="autotrain_llm.run.trl_engine.sft:sft",
     headline=("loss", "token_accuracy"),
     metrics={"loss": "minimize", "perplexity": "minimize", "token_accuracy": "maximize"},

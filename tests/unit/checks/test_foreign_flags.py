@@ -305,7 +305,6 @@ def test_a_config_knows_the_steps_wherever_they_stand(here):
         ("label_names", "--response-only-loss"),
         ("bnb_4bit_quant_type", "NF4"),
         ("enable_liger_kernel", "logits"),
-        ("neftune_noise_alpha", "noise"),
         ("adam_beta2", "--optimizer"),
         ("hub_strategy", "--push-to-hub"),
         ("early_stopping_threshold", "--early-stopping-patience"),

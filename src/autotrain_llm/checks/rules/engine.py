@@ -12,6 +12,7 @@ from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.params.optimizers import OPTIMIZERS
 from autotrain_llm.trainers.dpo import Dpo
 from autotrain_llm.trainers.grpo import Grpo
+from autotrain_llm.trainers.sft import Sft
 
 TEACHER = "--trainer sft --use-distillation --teacher-model other"
 
@@ -122,6 +123,32 @@ def the_trl_engine_makes_the_optimizers_of_transformers(config: Config) -> Itera
             otherwise="or --optimizer adamw_torch",
             parameters=("engine", "optimizer"),
         )
+
+
+@rule("P369", refuses="--engine trl --neftune-alpha 5", accepts="--neftune-alpha 5")
+def the_trl_engine_adds_no_noise_by_rows(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """`--neftune-alpha` with `--engine trl`, or with `--context-parallel`.
+
+    Why: the noise depends on the length of a row. transformers takes that of the padded batch for it, and of a divided batch a process has parts of rows.
+    Fix: the native engine, with whole batches.
+    """
+    if not trainer.reads("neftune_alpha") or not config[Sft].neftune_alpha:
+        return
+    if config.engine == "trl":
+        other, what = "engine", "--engine trl takes the length of the padded batch for that of a row"
+    elif config.context_parallel > 1:
+        other, what = (
+            "context_parallel",
+            f"--context-parallel {config.context_parallel} divides rows among processes",
+        )
+    else:
+        return
+    yield Finding(
+        f"--neftune-alpha {config[Sft].neftune_alpha:g} needs the length of each row, and {what}",
+        changes={"neftune_alpha": None},
+        otherwise=f"or remove {flag_of(other)}",
+        parameters=("neftune_alpha", other),
+    )
 
 
 @rule("P724", refuses="--trainer sft --engine trl --use-enhanced-eval", accepts="--trainer sft --engine trl")

@@ -13,7 +13,9 @@ from autotrain_llm.data.load.row_stream import RowStream
 from autotrain_llm.data.tokenize.buffers import BufferPreparer
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.run.algorithms.recipe import Recipe, Started
+from autotrain_llm.run.engine.embedding_noise import add_embedding_noise
 from autotrain_llm.run.engine.layouts import TARGET_WEIGHTS
+from autotrain_llm.run.engine.loading import Loaded
 from autotrain_llm.run.engine.loop import BatchAugmenter, BatchSource, Loop, Observer
 from autotrain_llm.run.engine.objective import Objective, next_token
 from autotrain_llm.run.engine.streaming import StreamedBatches, StreamSettings
@@ -26,6 +28,12 @@ class NextToken(Recipe):
 
     def make_objective(self) -> Objective:
         return next_token()
+
+    def prepare(self, loaded: Loaded) -> None:
+        super().prepare(loaded)
+        alpha = self.plan.objective.settings.get("neftune_alpha")
+        if alpha:
+            add_embedding_noise(loaded.model, alpha)
 
     def make_source(self, started: Started) -> tuple[BatchSource | None, list[Observer]]:
         plan, inputs = self.plan, self.inputs

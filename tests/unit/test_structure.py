@@ -53,7 +53,7 @@ HEAVY = {
     "safetensors",
     "gguf",
 }
-HEAVY |= {"evaluate", "sacrebleu", "rouge_score", "lm_eval", "vllm", "grpc"}
+HEAVY |= {"evaluate", "sacrebleu", "rouge_score", "lm_eval", "vllm", "grpc", "schedulefree", "pytorch_optimizer"}
 # Loaded outside run/ only when a function needs them.
 LIGHT = {
     "numpy",

@@ -262,7 +262,7 @@ WHY_NOT = {
         "layer_replication rank_pattern alpha_pattern loraplus_lr_ratio lora_plus_lr_ratio loraplus_lr_embedding"
     ),
     "the fastest types and kernels of the GPU are chosen automatically": (
-        "tf32 bf16_full_eval torch_compile compile torch_compile_backend torch_compile_mode tuner_backend"
+        "tf32 bf16_full_eval torch_compile_backend torch_compile_mode tuner_backend"
     ),
     "--log wandb turns it on, and WANDB_ENTITY, WANDB_MODE and wandb's other environment variables configure it": (
         "wandb_entity wandb_run_id wandb_run_group wandb_dir wandb_mode wandb_log_model wandb_watch wandb_tags"

@@ -93,6 +93,16 @@ class Machine:
         return next((path for path in paths if os.access(path, os.X_OK)), None)
 
     @property
+    def cpp_compiler_name(self) -> str:
+        """The program with which torch compiles C++ (2.13)."""
+        return self.environment.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+
+    @property
+    def cpp_compiler(self) -> str | None:
+        """Its path; None if it is not installed."""
+        return self._program(self.cpp_compiler_name)
+
+    @property
     def has_cuda(self) -> bool:
         return bool(self.gpus)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from autotrain_llm.declare.param import FIXED, NO_INFLUENCE, TAKES_EFFECT, group, param
 
+AUTO, ON, OFF = "auto", "on", "off"
+
 
 @group("Precision and memory", order=50)
 class Precision:
@@ -70,5 +72,14 @@ class Precision:
             "sdpa": "sdp_attention",
         },
         near_choices={"sdpa": "auto xformers_attention xformers"},
+        on_resume=TAKES_EFFECT,
+    )
+    compile: str = param(
+        AUTO,
+        "Compile each decoder layer into one graph (torch.compile): takes a minute or more at the first step. `auto` does so where it was measured to be faster.",
+        choices=(AUTO, ON, OFF),
+        aliases="torch_compile use_torch_compile compile_model",
+        choice_aliases={ON: "true yes", OFF: "false no"},
+        searchable=False,
         on_resume=TAKES_EFFECT,
     )

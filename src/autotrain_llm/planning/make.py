@@ -20,6 +20,7 @@ from autotrain_llm.models.architectures import keeps_rows_apart
 from autotrain_llm.models.classifiers import classifier_of
 from autotrain_llm.models.experts import adapts_experts
 from autotrain_llm.params.optimizers import OPTIMIZERS
+from autotrain_llm.planning.compiling import decide_compiling
 from autotrain_llm.planning.distillation import decide_distillation
 from autotrain_llm.planning.evaluation import decide_evaluation, evaluated_rows
 from autotrain_llm.planning.kinds import CLASSES, KEPT_HEAD, NEW_HEAD, REGRESSION
@@ -106,6 +107,7 @@ def make_plan(config: Config, context: RunContext, ignored: tuple[str, ...] = ()
         sharding=sharding,
         optimizer=decide_optimizer(config),
         launch=_launch(config, context),
+        compiled=decide_compiling(config, context, layout, precision),
     )
 
 

@@ -612,6 +612,7 @@ class Plan:
         return self.sharding is not None and self.sharding.shards > 1
 
     launch: LaunchPlan | None = field(default=None, metadata=omitted_if_none())
+    compiled: str | None = field(default=None, metadata=omitted_if_none())  # why the layers are compiled, if they are
 
     @property
     def values(self) -> dict[str, Any]:

@@ -258,6 +258,7 @@ def _how(plan: Plan) -> list[Row]:
         *_kept(plan),
         ("layout", plan.layout.name, plan.layout.why),
         ("precision", plan.precision.name, plan.precision.why),
+        *([("layers", "compiled", plan.compiled)] if plan.compiled else []),
     ]
 
 

@@ -51,6 +51,7 @@ FULL_DISK = ("No space left on device", "Disk quota exceeded")
 SHOWN = 200  # characters of a library's message
 NO_NETWORK = ("ConnectionError", "ConnectTimeout", "ReadTimeout", "LocalEntryNotFoundError", "MaxRetryError")
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
+COMPILERS = ("torch._dynamo", "torch._inductor")
 GPU_FAULTS = ("CUDA error", "device-side assert", "cuDNN error", "CUBLAS_STATUS", "NCCL error")
 
 
@@ -92,6 +93,8 @@ def explain(
         return RunFailed(
             f"the package {package} is missing or broken: {text}", f"pip install --force-reinstall {package}"
         )
+    if type(fault).__module__.startswith(COMPILERS):
+        return RunFailed(f"the layers could not be compiled {where}: {text[:SHOWN]}{kept}", "--compile off")
     if kind in NO_NETWORK or _has(text, NO_NETWORK):
         fix = "the same command again; or download model and data first, and give their folders"
         return RunFailed(f"the network failed {where}: {text[:SHOWN]}{kept}", fix)

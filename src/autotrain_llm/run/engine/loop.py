@@ -18,6 +18,7 @@ from autotrain_llm.data.order import DataOrder, EpochOrder, ShuffledOrder
 from autotrain_llm.planning.plan import OptimizerPlan
 from autotrain_llm.run.engine.batches import Batches, BatchOrder
 from autotrain_llm.run.engine.eval_answers import EvalAnswer
+from autotrain_llm.run.engine.flat.compiled import Graphs
 from autotrain_llm.run.engine.flat.model import FlatOutput, causal_model
 from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.objective import (
@@ -98,7 +99,7 @@ class Loop(PlainStates):
 
     `train_order` is that of a mixture; without it, all rows are shuffled in each epoch. `valid_parts` divides the evaluation items into
     parts that are evaluated one after the other; of those with a name, the metrics `headline` are logged separately too. `optimizer_plan` is an optimizer
-    that transformers does not make.
+    that transformers does not make. `graphs` counts those that are compiled, where layers are.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Loop(PlainStates):
         train_order: EpochOrder | None = None,
         valid_parts: Sequence[Part] = (),
         optimizer_plan: OptimizerPlan | None = None,
+        graphs: Graphs | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(train_dataset=train_rows, eval_dataset=valid_rows, **settings)
@@ -134,6 +136,7 @@ class Loop(PlainStates):
         self.eval_metrics: dict[str, float] = {}  # of the current evaluation, for its observers
         self.eval_answers: list[EvalAnswer] = []  # sampled by this process in the current evaluation, for its observers
         self.throughput = throughput
+        self.graphs = graphs
         assert isinstance(self.model, nn.Module)
         self.router_weight = router_weight(causal_model(self.model).config)
         if self.is_fsdp_enabled:  # before other models are made of it, and before anything is computed
@@ -272,6 +275,8 @@ class Loop(PlainStates):
         if "loss" in logs:
             logs |= self._take_metrics()
             logs |= self.throughput.take(self.args.world_size, self.over_processes, self.args.device)
+            if self.graphs is not None:
+                logs["compiled_graphs"] = float(self.graphs.count)
         super().log(logs, start_time)
 
     def _take_metrics(self) -> dict[str, float]:

@@ -21,7 +21,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from autotrain_llm.planning.plan import Plan
-from autotrain_llm.run.engine.flat.model import SCORE_HEADS, VALUE_HEAD, causal_model
+from autotrain_llm.run.engine.flat.model import SCORE_HEADS, VALUE_HEAD, causal_model, decoder_layers
 
 READ_BY_TRANSFORMERS = ("ACCELERATE_USE_FSDP", "FSDP_CPU_RAM_EFFICIENT_LOADING")
 
@@ -38,10 +38,8 @@ def shard(model: nn.Module, accelerator: Accelerator) -> nn.Module:
     policy = MixedPrecisionPolicy(param_dtype=computed, reduce_dtype=torch.float32)
     weights = _without_storage(model)
     _place_buffers(model, accelerator.device)
-    layers = {name for module in model.modules() for name in getattr(module, "_no_split_modules", None) or ()}
-    for module in model.modules():
-        if type(module).__name__ in layers:
-            fully_shard(module, mesh=mesh, mp_policy=policy)
+    for layer in decoder_layers(model):
+        fully_shard(layer, mesh=mesh, mp_policy=policy)
     for module in _exact_heads(model):
         fully_shard(module, mesh=mesh, mp_policy=MixedPrecisionPolicy(torch.float32, torch.float32))
     fully_shard(model, mesh=mesh, mp_policy=policy)

@@ -22,6 +22,7 @@ from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.algorithms.recipe import Recipe, Started, load_entry
 from autotrain_llm.run.engine.batches import items_of_parts, training_order
+from autotrain_llm.run.engine.flat.compiled import compile_layers
 from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.loading import DTYPES, Loaded
 from autotrain_llm.run.engine.loop import Loop, Part
@@ -82,6 +83,7 @@ def _make_loop(session: Session, train: Any, valid: Any, callbacks: list[Trainer
         loaded.model.gradient_checkpointing_enable({"use_reentrant": False})
         if loaded.is_adapter:
             loaded.model.enable_input_require_grads()
+    graphs = compile_layers(loaded.model) if plan.compiled else None
     flops = flops_of(loaded.model)
     device = torch.device("cpu" if plan.precision.cpu else "cuda")
     peak = matmul_peak(device, DTYPES[plan.precision.name]) if flops else None
@@ -103,6 +105,7 @@ def _make_loop(session: Session, train: Any, valid: Any, callbacks: list[Trainer
         train_order=training_order(train, prepared, plan.arguments.data_seed),
         valid_parts=_parts(session, valid) if prepared.mixture and valid is not None else (),
         optimizer_plan=plan.optimizer,
+        graphs=graphs,
     )
     for augmenter in augmenters:
         if augmenter.stage:

@@ -24,7 +24,7 @@ CHAINED = Segments((200, 9, 30, 40, 3), (-1, 0, 0, -1, 1))
 
 
 def available(name: str) -> bool:
-    functions = {attention.FLASH: attention._flash_function, attention.VARLEN: attention._varlen_function}
+    functions = {attention.FLASH: attention._flash_function, attention.VARLEN: lambda: attention.VARLEN_FUNCTION}
     return name not in functions or functions[name]() is not None
 
 

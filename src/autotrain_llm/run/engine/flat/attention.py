@@ -19,7 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from autotrain_llm.planning.memory_model import SHORT_SPAN
 from autotrain_llm.run.engine.flat import cpu_attention as blocks
-from autotrain_llm.run.engine.flat.batch import Segments
+from autotrain_llm.run.engine.flat.batch import Offsets, Segments
 
 NAME = "autotrain_flat"
 
@@ -31,6 +31,18 @@ BLOCKS = "blocks of matrix products"
 SDPA = "scaled dot product per segment"
 
 HALF = (torch.float16, torch.bfloat16)
+
+
+def _torch_kernel() -> tuple[Any, frozenset[str]]:
+    """torch's own kernel and its parameters, where it takes a window: earlier versions have `is_causal` alone."""
+    if importlib.util.find_spec("torch.nn.attention.varlen") is None:
+        return None, frozenset()
+    function = importlib.import_module("torch.nn.attention.varlen").varlen_attn
+    named = frozenset(inspect.signature(function).parameters)
+    return (function, named) if "window_size" in named else (None, named)
+
+
+VARLEN_FUNCTION, VARLEN_OPTIONS = _torch_kernel()  # looked up here, because compiled layers can't
 
 
 def register() -> str:
@@ -56,7 +68,7 @@ def backend(device: str, dtype: torch.dtype, *, softcap: bool = False, dropout: 
     # torch's own kernel has no softcap, and FlexAttention's backward fails with a softcap (torch 2.11, on an H200).
     if dropout or softcap:
         return SDPA
-    if dtype in HALF and _varlen_function() is not None:
+    if dtype in HALF and VARLEN_FUNCTION is not None:
         return VARLEN
     return FLEX
 
@@ -97,12 +109,16 @@ def flat_attention(
     if s_aux is not None or position_bias is not None or attention_mask is not None:
         raise ValueError("attention over segments supports no sinks, no position bias and no mask")
     query, key, value = _same_dtype(query, key, value)
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if torch.compiler.is_compiling():
+        if dropout:
+            raise ValueError("attention over segments has no dropout in compiled layers")
+        return _opaque(query, key, value, segments, scaling, sliding_window, softcap), None
     if segments.divided:
         query, key, value = (segments.divided.all_tokens(tensor) for tensor in (query, key, value))
     if query.shape[0] != 1 or query.shape[2] != sum(segments.lengths):
         raise ValueError(f"a stream of {sum(segments.lengths)} tokens, but queries of shape {tuple(query.shape)}")
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    window = sliding_window if sliding_window is not None and sliding_window < _max_seqlen_k(segments) else None
+    window = sliding_window if sliding_window is not None and sliding_window < segments.offsets.longest_keys else None
     chosen = backend(query.device.type, query.dtype, softcap=softcap is not None, dropout=dropout > 0)
     compute = {FLASH: _flash, VARLEN: _varlen, FLEX: _flex, BLOCKS: _blocks, SDPA: _sdpa_per_segment}[chosen]
     output = compute(query, key, value, AttentionArgs(segments, scaling, dropout, window, softcap))
@@ -119,12 +135,24 @@ def _same_dtype(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return tuple(tensor.to(dtype) for tensor in tensors)
 
 
-def _max_seqlen_k(segments: Segments) -> int:
-    """The maximal number of tokens that a token attends to, including itself."""
-    if "longest" not in segments.cache:
-        spans = (segments.depth(index) + length for index, length in enumerate(segments.lengths))
-        segments.cache["longest"] = max(spans)
-    return segments.cache["longest"]
+# In a compiled layer: one operation on tensors, that no graph depends on the lengths of.
+
+
+def _opaque(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    segments: Segments,
+    scaling: float,
+    window: int | None,
+    softcap: float | None,
+) -> torch.Tensor:
+    offsets = segments.offsets
+    if query.device.type == "cpu":
+        return blocks.segment_attention(
+            query, key, value, offsets.queries, offsets.parents, scaling, window or 0, softcap or 0.0
+        )
+    return _torch_varlen(query, key, value, offsets, scaling, window)
 
 
 # One segment after the other: any device, any dtype, every option.
@@ -212,7 +240,7 @@ def _blocks(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, args: A
     if args.softcap is None and query.dtype in HALF and _mean_span(args.segments) <= SHORT_SPAN:
         with torch.autocast(query.device.type, enabled=False):  # which would cast them back to half precision
             return _sdpa_per_segment(query.float(), key.float(), value.float(), args).to(value.dtype)
-    key, value = _gather_lineages(key, value, args.segments)
+    key, value = _gather_lineages(key, value, args.segments.offsets)
     return blocks.blocked_attention(query, key, value, args.segments, args.scaling, args.window, args.softcap)
 
 
@@ -228,17 +256,16 @@ def _mean_span(segments: Segments) -> float:
 
 
 def _flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, args: AttentionArgs) -> torch.Tensor:
-    segments, window = args.segments, args.window
-    cu_seqlens = _cu_seqlens(segments, query.device)
-    key, value = _gather_lineages(key, value, segments)
+    window, offsets = args.window, args.segments.offsets.to(query.device)
+    key, value = _gather_lineages(key, value, offsets)
     output = _flash_function()(
         query[0].transpose(0, 1),
         key[0].transpose(0, 1),
         value[0].transpose(0, 1),
-        cu_seqlens_q=cu_seqlens["queries"],
-        cu_seqlens_k=cu_seqlens["keys"],
-        max_seqlen_q=max(segments.lengths),
-        max_seqlen_k=_max_seqlen_k(segments),
+        cu_seqlens_q=offsets.queries,
+        cu_seqlens_k=offsets.keys,
+        max_seqlen_q=offsets.longest_queries,
+        max_seqlen_k=offsets.longest_keys,
         dropout_p=args.dropout,
         softmax_scale=args.scaling,
         causal=True,
@@ -249,59 +276,37 @@ def _flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, args: At
 
 
 def _varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, args: AttentionArgs) -> torch.Tensor:
-    segments, window = args.segments, args.window
-    cu_seqlens = _cu_seqlens(segments, query.device)
-    key, value = _gather_lineages(key, value, segments)
-    function = _varlen_function()
+    return _torch_varlen(query, key, value, args.segments.offsets.to(query.device), args.scaling, args.window)
+
+
+def _torch_varlen(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, offsets: Offsets, scaling: float, window: int | None
+) -> torch.Tensor:
+    key, value = _gather_lineages(key, value, offsets)
     heads = query.shape[1] // key.shape[1]
-    named = set(inspect.signature(function).parameters)
-    options: dict[str, Any] = {"scale": args.scaling, "window_size": (-1 if window is None else window - 1, 0)}
-    if heads > 1 and "enable_gqa" in named:
+    options: dict[str, Any] = {"scale": scaling, "window_size": (-1 if window is None else window - 1, 0)}
+    if heads > 1 and "enable_gqa" in VARLEN_OPTIONS:
         options["enable_gqa"] = True
     elif heads > 1:
         key, value = (tensor.repeat_interleave(heads, dim=1) for tensor in (key, value))
-    output = function(
+    output = VARLEN_FUNCTION(
         query[0].transpose(0, 1),
         key[0].transpose(0, 1),
         value[0].transpose(0, 1),
-        cu_seqlens["queries"],
-        cu_seqlens["keys"],
-        max(segments.lengths),
-        _max_seqlen_k(segments),
+        offsets.queries,
+        offsets.keys,
+        offsets.longest_queries,
+        offsets.longest_keys,
         **options,
     )
     return output[None]
 
 
-def _cu_seqlens(segments: Segments, device: torch.device) -> dict[str, torch.Tensor]:
-    """Cumulative lengths of queries and keys, and the order of the keys where segments continue others."""
-    cache_key = ("offsets", device)
-    if cache_key not in segments.cache:
-        starts = segments.starts
-        lines = [segments.lineage(index) for index in range(len(starts))]
-        spans = [sum(segments.lengths[index] for index in lineage_indices) for lineage_indices in lines]
-        cache = {"queries": _cumulative_lengths(segments.lengths, device), "keys": _cumulative_lengths(spans, device)}
-        if segments.chained:
-            positions = [
-                torch.arange(starts[index], starts[index] + segments.lengths[index])
-                for lineage_indices in lines
-                for index in lineage_indices
-            ]
-            cache["order"] = torch.cat(positions).to(device)
-        segments.cache[cache_key] = cache
-    return segments.cache[cache_key]
-
-
-def _cumulative_lengths(lengths: Any, device: torch.device) -> torch.Tensor:
-    return functional.pad(torch.tensor(lengths, dtype=torch.int32).cumsum(0, dtype=torch.int32), (1, 0)).to(device)
-
-
-def _gather_lineages(key: torch.Tensor, value: torch.Tensor, segments: Segments) -> tuple[torch.Tensor, torch.Tensor]:
+def _gather_lineages(key: torch.Tensor, value: torch.Tensor, offsets: Offsets) -> tuple[torch.Tensor, torch.Tensor]:
     """Keys and values in which each segment's lineage is contiguous: these kernels align the causal mask at the end."""
-    if not segments.chained:
+    if offsets.order is None:
         return key, value
-    order = _cu_seqlens(segments, key.device)["order"]
-    return key.index_select(2, order), value.index_select(2, order)
+    return key.index_select(2, offsets.order), value.index_select(2, offsets.order)
 
 
 def _flex(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, args: AttentionArgs) -> torch.Tensor:
@@ -350,15 +355,6 @@ def _flash_function() -> Any:
     if importlib.util.find_spec("flash_attn") is None:
         return None
     return importlib.import_module("flash_attn").flash_attn_varlen_func
-
-
-@cache
-def _varlen_function() -> Any:
-    """torch's own kernel, where it takes a window: earlier versions have `is_causal` alone."""
-    if importlib.util.find_spec("torch.nn.attention.varlen") is None:
-        return None
-    function = importlib.import_module("torch.nn.attention.varlen").varlen_attn
-    return function if "window_size" in inspect.signature(function).parameters else None
 
 
 @cache

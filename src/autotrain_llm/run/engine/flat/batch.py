@@ -6,7 +6,8 @@ A row is its token ids and its loss mask. Nothing here depends on a tokenizer, a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,19 +20,47 @@ Row = tuple[Sequence[int] | np.ndarray, Sequence[bool] | np.ndarray]
 STANDS_ALONE = -1
 
 
+@dataclass(frozen=True)
+class Offsets:
+    """Where n segments lie, as tensors for kernels: the cumulative lengths of their queries and of the keys that they attend to, both (n + 1,)
+    int32, and the longest of each. `order` lists the stream's tokens lineage by lineage, where segments continue others. `parents`
+    (n + 1,) is what each continues, after a -1 that stands for nothing; it stays on the processor.
+    """
+
+    queries: torch.Tensor
+    keys: torch.Tensor
+    order: torch.Tensor | None
+    parents: torch.Tensor
+    longest_queries: int
+    longest_keys: int
+
+    def to(self, device: torch.device) -> Offsets:
+        if self.queries.device == device:
+            return self
+        order = None if self.order is None else self.order.to(device, non_blocking=True)
+        queries, keys = (tensor.to(device, non_blocking=True) for tensor in (self.queries, self.keys))
+        return replace(self, queries=queries, keys=keys, order=order)
+
+    def pinned(self) -> Offsets:
+        """In memory that is copied to a GPU without waiting."""
+        order = None if self.order is None else self.order.pin_memory()
+        return replace(self, queries=self.queries.pin_memory(), keys=self.keys.pin_memory(), order=order)
+
+
 @dataclass
 class Segments:
     """Where the segments of a stream lie, and which of them continue another.
 
     `lengths` are in tokens, in the order of the stream. `continues[i]` is the index of an earlier segment whose tokens (and
     those it continues itself) segment i attends to as well, or -1. `cache` keeps what attention derives from this once per
-    batch: all layers use the same masks, offsets and buffers. `divided` is the group of processes that divide the stream's tokens.
+    batch: all layers use the same masks and buffers; `offsets` is what kernels want of it, on the device of the stream. `divided` is the group of processes that divide the stream's tokens.
     """
 
     lengths: tuple[int, ...]
     continues: tuple[int, ...] = ()
     cache: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
     divided: ContextParallel | None = field(default=None, repr=False, compare=False)
+    offsets: Offsets = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.continues:
@@ -42,10 +71,28 @@ class Segments:
             raise ValueError("a segment needs at least one token")
         if any(not STANDS_ALONE <= parent < index for index, parent in enumerate(self.continues)):
             raise ValueError("a segment can only continue an earlier one of the stream")
+        self.offsets = self._offsets()
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickled without the cache, whose tensors lie on a device, and without processes."""
-        return {"lengths": self.lengths, "continues": self.continues, "cache": {}, "divided": None}
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled without the cache and the offsets, whose tensors lie on a device, and without processes."""
+        return Segments, (self.lengths, self.continues)
+
+    def _offsets(self) -> Offsets:
+        starts, order = self.starts, None
+        lines = [self.lineage(index) for index in range(len(starts))] if self.chained else []
+        spans = [sum(self.lengths[index] for index in line) for line in lines] or list(self.lengths)
+        if lines:
+            tokens = [np.arange(starts[index], starts[index] + self.lengths[index]) for line in lines for index in line]
+            order = torch.from_numpy(np.concatenate(tokens))
+        parents = torch.tensor([STANDS_ALONE, *self.continues], dtype=torch.int32)
+        return Offsets(
+            _cumulative(self.lengths),
+            _cumulative(spans),
+            order,
+            parents,
+            max(self.lengths, default=0),
+            max(spans, default=0),
+        )
 
     @property
     def starts(self) -> list[int]:
@@ -108,6 +155,10 @@ def flatten(rows: Sequence[Row], continues: Sequence[int] | None = None) -> dict
         "target_labels": _tensor(target_labels),
         "target_segments": _tensor(target_segments),
     }
+
+
+def _cumulative(lengths: Sequence[int]) -> torch.Tensor:
+    return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
 
 
 def _tensor(parts: list[np.ndarray]) -> torch.Tensor:

@@ -8,6 +8,7 @@ recomputes a block's scores, unless a layer's attention probabilities are few en
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -53,6 +54,103 @@ def blocked_attention(
     """Shapes as in `attention.flat_attention`; where segments continue others, keys and values come gathered lineage by lineage."""
     blocks = blocks_for(segments, window, query.shape[1])
     return _BlockAttention.apply(query, key, value, blocks, scaling, softcap, segments.cache)
+
+
+# The same as one operation on tensors, for compiled layers: a graph with it holds for the lengths of every batch.
+
+
+@torch.library.custom_op("autotrain_llm::segment_attention", mutates_args=(), device_types="cpu")
+def segment_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    offsets: torch.Tensor,
+    parents: torch.Tensor,
+    scaling: float,
+    window: int,
+    softcap: float,
+) -> torch.Tensor:
+    """Attention of a stream whose segments are given by `Offsets.queries` and `Offsets.parents`; no window and no softcap are 0. Shapes as in
+    `attention.flat_attention`."""
+    segments = _segments_of(offsets, parents)
+    key, value = _by_lineage(key, value, segments)
+    inside = _Inside.of(query, key, value, scaling)
+    with torch.autocast("cpu", enabled=False):
+        return attend(inside, _narrow_blocks(segments, window, query), softcap or None, segments.cache)
+
+
+@torch.library.custom_op("autotrain_llm::segment_attention_backward", mutates_args=(), device_types="cpu")
+def segment_attention_backward(
+    upstream: torch.Tensor,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    offsets: torch.Tensor,
+    parents: torch.Tensor,
+    scaling: float,
+    window: int,
+    softcap: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    segments = _segments_of(offsets, parents)
+    inside = _Inside.of(query, *_by_lineage(key, value, segments), scaling)
+    blocks = _narrow_blocks(segments, window, query)
+    with torch.autocast("cpu", enabled=False):
+        query_grad, key_grad, value_grad = attend_backward(
+            upstream, inside, blocks, softcap or None, segments.cache, []
+        )
+    return query_grad.contiguous(), _in_stream(key_grad, key, segments), _in_stream(value_grad, value, segments)
+
+
+@segment_attention.register_fake
+def _(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *settings: Any) -> torch.Tensor:
+    return value.new_empty(1, query.shape[2], query.shape[1], value.shape[3])
+
+
+@segment_attention_backward.register_fake
+def _(
+    upstream: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *settings: Any
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return query.new_empty(query.shape), key.new_empty(key.shape), value.new_empty(value.shape)
+
+
+def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+    ctx.save_for_backward(*inputs[:5])
+    ctx.settings = inputs[5:]
+
+
+def _gradients(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    gradients = segment_attention_backward(upstream, *ctx.saved_tensors, *ctx.settings)
+    return *gradients, None, None, None, None, None
+
+
+segment_attention.register_autograd(_gradients, setup_context=_keep_inputs)
+
+
+def _segments_of(offsets: torch.Tensor, parents: torch.Tensor) -> Segments:
+    lengths = offsets.diff().tolist()
+    return _known_segments(tuple(lengths), tuple(parents[1:].tolist()))
+
+
+@lru_cache(maxsize=2)
+def _known_segments(lengths: tuple[int, ...], parents: tuple[int, ...]) -> Segments:
+    """The segments of the batch that is computed, with what all layers share; and of one before it."""
+    return Segments(lengths, parents)
+
+
+def _by_lineage(key: torch.Tensor, value: torch.Tensor, segments: Segments) -> tuple[torch.Tensor, torch.Tensor]:
+    order = segments.offsets.order
+    return (key, value) if order is None else (key.index_select(2, order), value.index_select(2, order))
+
+
+def _in_stream(gradient: torch.Tensor, tensor: torch.Tensor, segments: Segments) -> torch.Tensor:
+    """The gradient of a tensor from that of what `_by_lineage` made of it."""
+    order = segments.offsets.order
+    return gradient if order is None else tensor.new_zeros(tensor.shape).index_add_(2, order, gradient)
+
+
+def _narrow_blocks(segments: Segments, window: int, query: torch.Tensor) -> list[Block]:
+    """The blocks with the window, if any segment is longer than that."""
+    return blocks_for(segments, window if 0 < window < segments.offsets.longest_keys else None, query.shape[1])
 
 
 def blocks_for(segments: Segments, window: int | None, heads: int) -> list[Block]:
@@ -124,8 +222,6 @@ def _visible(first: int, last: int, low: int, high: int, window: int | None) -> 
 
 
 class _BlockAttention(torch.autograd.Function):
-    """Inside, tensors are (key heads, tokens, queries per key head, size), so that the queries of a block are one matrix."""
-
     @staticmethod
     def forward(
         ctx: Any,
@@ -137,52 +233,96 @@ class _BlockAttention(torch.autograd.Function):
         softcap: float | None,
         buffers: dict[Any, Any],
     ) -> torch.Tensor:
-        groups = query.shape[1] // key.shape[1]
-        queries = _by_key_head(query * scaling, groups)
-        keys, values = key[0].contiguous(), value[0].contiguous()
-        output = torch.empty(*queries.shape[:3], values.shape[-1], dtype=value.dtype)
-        workspace = _Workspace(queries, keys, softcap, buffers)
+        inside = _Inside.of(query, key, value, scaling)
         # With gradient checkpointing a layer runs twice and has to decide the same both times: the decision depends on its own inputs alone.
-        keep = any(ctx.needs_input_grad) and softcap is None and _prob_bytes(blocks, queries) <= KEPT_PROBABILITIES
-        kept_probs = []
-        for block in blocks:
-            scores, _ = workspace.scores(block)
-            probs = torch.softmax(scores, -1, out=torch.empty_like(scores) if keep else scores)
-            if keep:
-                kept_probs.append(probs)
-            result = torch.bmm(workspace.in_product_dtype(probs), values[:, block.low : block.high])
-            output[:, block.first : block.last] = result.view(-1, block.last - block.first, groups, result.shape[-1])
-        ctx.save_for_backward(queries, keys, values, *kept_probs)
-        ctx.rest = blocks, scaling, softcap, buffers, groups
-        return output.permute(1, 0, 2, 3).reshape(1, query.shape[2], query.shape[1], -1)
+        small = _prob_bytes(blocks, inside.queries) <= KEPT_PROBABILITIES
+        kept_probs: list[torch.Tensor] | None = [] if any(ctx.needs_input_grad) and softcap is None and small else None
+        output = attend(inside, blocks, softcap, buffers, kept_probs)
+        ctx.save_for_backward(inside.queries, inside.keys, inside.values, *(kept_probs or ()))
+        ctx.rest = blocks, scaling, softcap, buffers
+        return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         queries, keys, values, *kept_probs = ctx.saved_tensors
-        blocks, scaling, softcap, buffers, groups = ctx.rest
-        score_dtype = _score_dtype(queries.dtype)
-        output_grads = _by_key_head(upstream.transpose(1, 2), groups).to(values.dtype)
-        query_grad = torch.empty_like(queries)
-        key_grad = torch.zeros_like(keys, dtype=score_dtype)
-        value_grad = torch.zeros_like(values, dtype=score_dtype)
-        workspace = _Workspace(queries, keys, softcap, buffers)
-        for index, block in enumerate(blocks):
-            query_rows, visible = slice(block.first, block.last), slice(block.low, block.high)
-            if kept_probs:
-                probs, softcap_slope = kept_probs[index], None
-            else:
-                scores, softcap_slope = workspace.scores(block)
-                probs = torch.softmax(scores, -1, out=scores)
-            upstream_rows = _rows_of(output_grads, query_rows)
-            value_grad[:, visible] += torch.bmm(workspace.in_product_dtype(probs).transpose(1, 2), upstream_rows)
-            prob_grads = workspace.product("prob_grads", upstream_rows, values[:, visible].transpose(1, 2))
-            score_grads = workspace.in_product_dtype(workspace.softmax_backward(prob_grads, probs, softcap_slope))
-            query_grad[:, query_rows] = torch.bmm(score_grads, keys[:, visible]).view(query_grad[:, query_rows].shape)
-            key_grad[:, visible] += torch.bmm(score_grads.transpose(1, 2), _rows_of(queries, query_rows))
-        heads = queries.shape[0] * groups
-        query_grad = query_grad.permute(0, 2, 1, 3).reshape(1, heads, queries.shape[1], -1).mul_(scaling)
-        return query_grad, key_grad.to(keys.dtype)[None], value_grad.to(values.dtype)[None], None, None, None, None
+        blocks, scaling, softcap, buffers = ctx.rest
+        gradients = attend_backward(
+            upstream, _Inside(queries, keys, values, scaling), blocks, softcap, buffers, kept_probs
+        )
+        return *gradients, None, None, None, None
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """Inside, tensors are (key heads, tokens, queries per key head, size), so that the queries of a block are one matrix. The queries are
+    multiplied by `scaling` already."""
+
+    queries: torch.Tensor
+    keys: torch.Tensor
+    values: torch.Tensor
+    scaling: float
+
+    @classmethod
+    def of(cls, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float) -> _Inside:
+        groups = query.shape[1] // key.shape[1]
+        return cls(_by_key_head(query * scaling, groups), key[0].contiguous(), value[0].contiguous(), scaling)
+
+
+def attend(
+    inside: _Inside,
+    blocks: list[Block],
+    softcap: float | None,
+    buffers: dict[Any, Any],
+    kept_probs: list[torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """Attention, (1, T, heads, size), without a gradient. The probabilities of each block are added to `kept_probs`."""
+    queries, keys, values = inside.queries, inside.keys, inside.values
+    key_heads, length, groups = queries.shape[:3]
+    output = torch.empty(*queries.shape[:3], values.shape[-1], dtype=values.dtype)
+    workspace = _Workspace(queries, keys, softcap, buffers)
+    for block in blocks:
+        scores, _ = workspace.scores(block)
+        probs = torch.softmax(scores, -1, out=scores if kept_probs is None else torch.empty_like(scores))
+        if kept_probs is not None:
+            kept_probs.append(probs)
+        result = torch.bmm(workspace.in_product_dtype(probs), values[:, block.low : block.high])
+        output[:, block.first : block.last] = result.view(-1, block.last - block.first, groups, result.shape[-1])
+    return output.permute(1, 0, 2, 3).reshape(1, length, key_heads * groups, -1)
+
+
+def attend_backward(
+    upstream: torch.Tensor,
+    inside: _Inside,
+    blocks: list[Block],
+    softcap: float | None,
+    buffers: dict[Any, Any],
+    kept_probs: list[torch.Tensor],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The gradients of query, key and value, from that of `attend`. Without kept probabilities they are computed again."""
+    queries, keys, values = inside.queries, inside.keys, inside.values
+    key_heads, length, groups = queries.shape[:3]
+    score_dtype = _score_dtype(queries.dtype)
+    output_grads = _by_key_head(upstream.transpose(1, 2), groups).to(values.dtype)
+    query_grad = torch.empty_like(queries)
+    key_grad = torch.zeros_like(keys, dtype=score_dtype)
+    value_grad = torch.zeros_like(values, dtype=score_dtype)
+    workspace = _Workspace(queries, keys, softcap, buffers)
+    for index, block in enumerate(blocks):
+        query_rows, visible = slice(block.first, block.last), slice(block.low, block.high)
+        if kept_probs:
+            probs, softcap_slope = kept_probs[index], None
+        else:
+            scores, softcap_slope = workspace.scores(block)
+            probs = torch.softmax(scores, -1, out=scores)
+        upstream_rows = _rows_of(output_grads, query_rows)
+        value_grad[:, visible] += torch.bmm(workspace.in_product_dtype(probs).transpose(1, 2), upstream_rows)
+        prob_grads = workspace.product("prob_grads", upstream_rows, values[:, visible].transpose(1, 2))
+        score_grads = workspace.in_product_dtype(workspace.softmax_backward(prob_grads, probs, softcap_slope))
+        query_grad[:, query_rows] = torch.bmm(score_grads, keys[:, visible]).view(query_grad[:, query_rows].shape)
+        key_grad[:, visible] += torch.bmm(score_grads.transpose(1, 2), _rows_of(queries, query_rows))
+    query_grad = query_grad.permute(0, 2, 1, 3).reshape(1, key_heads * groups, length, -1).mul_(inside.scaling)
+    return query_grad, key_grad.to(keys.dtype)[None], value_grad.to(values.dtype)[None]
 
 
 def _prob_bytes(blocks: list[Block], queries: torch.Tensor) -> int:

@@ -139,6 +139,12 @@ def causal_model(model: torch.nn.Module) -> PreTrainedModel:
     return inner
 
 
+def decoder_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """The layers of the model's backbones, which transformers does not split among devices."""
+    kinds = {name for module in model.modules() for name in getattr(module, "_no_split_modules", None) or ()}
+    return [module for module in model.modules() if type(module).__name__ in kinds]
+
+
 @dataclass
 class _Flat:
     """State of a prepared model: its flat forward, its own attention, a forward that was set on the instance before, and whether the
@@ -175,6 +181,7 @@ def hidden_states(
 ) -> torch.Tensor:
     """The backbone's last hidden states of a stream: (T, H)."""
     switch(causal, on=True)
+    segments.offsets = segments.offsets.to(input_ids.device)
     return _stream(causal.base_model, segments, input_ids, position_ids)
 
 

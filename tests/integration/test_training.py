@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from autotrain_llm import train
 from autotrain_llm.declare.finding import Refused
+from autotrain_llm.run.engine.loop import Loop
 from autotrain_llm.run.failures import Interrupted, RunFailed
 from autotrain_llm.run.session.callbacks import Signals
 from support.fork_server import forked_python
@@ -420,3 +421,34 @@ def test_early_stopping_is_told_by_the_steps_that_were_really_taken(chat_rows: P
     outcome = json.loads((output / "run.json").read_text())["outcome"]
     assert outcome["steps"] < 45
     assert f"{outcome['steps']} steps" in (output / "README.md").read_text()
+
+
+def test_no_checkpoint_has_what_a_loss_that_is_not_a_number_made_of_the_weights(
+    chat_rows: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RunFailed, match="not a number at step") as failure:
+        run(
+            chat_rows,
+            tmp_path / "run",
+            model="scratch:100k",
+            lr=1e30,
+            max_grad_norm=0,
+            save_strategy="steps",
+            save_steps=1,
+            save_total_limit=99,
+            logging_steps=50,
+        )
+    saved = {int(path.name.partition("-")[2]) for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    step = int(failure.value.message.partition("at step ")[2].partition(";")[0])
+    assert step > 1 and saved == set(range(1, step))
+
+
+def test_batches_made_ahead_give_the_same_losses(
+    chat_rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = run(chat_rows, tmp_path / "usual", model="scratch:100k", gradient_accumulation=2, logging_steps=1)
+    monkeypatch.setattr(Loop, "made_ahead_for", frozenset({"cpu"}))
+    ahead = run(chat_rows, tmp_path / "ahead", model="scratch:100k", gradient_accumulation=2, logging_steps=1)
+    assert [entry["loss"] for entry in usual.history if "loss" in entry] == [
+        entry["loss"] for entry in ahead.history if "loss" in entry
+    ]

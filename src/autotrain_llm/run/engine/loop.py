@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from autotrain_llm.data.order import DataOrder, EpochOrder, ShuffledOrder
 from autotrain_llm.planning.plan import OptimizerPlan
+from autotrain_llm.run.engine.ahead import Ahead
 from autotrain_llm.run.engine.batches import Batches, BatchOrder
 from autotrain_llm.run.engine.eval_answers import EvalAnswer
 from autotrain_llm.run.engine.flat.compiled import Graphs
@@ -28,6 +29,7 @@ from autotrain_llm.run.engine.objective import (
     Objective,
     Sums,
     is_minimum,
+    number_on,
     widen,
 )
 from autotrain_llm.run.engine.optimizers import make_optimizer, use_averaged_weights, use_training_weights
@@ -94,6 +96,33 @@ class Part:
         return {f"{self.name}_{name}": metrics[name] for name in self.headline if name in metrics}
 
 
+class FiniteLosses:
+    """Stops a run whose loss is not a number. A loss is looked at one batch later, so that a GPU computes while Python prepares what follows; and
+    before anything is logged, evaluated, sampled or saved with the weights that it changed."""
+
+    def __init__(self) -> None:
+        self._pending: tuple[torch.Tensor, torch.cuda.Event | None, int] | None = None
+
+    def add(self, loss: torch.Tensor, step: int) -> None:
+        """A batch's loss in the step of this number."""
+        is_finite, copied = torch.isfinite(loss.detach()), None
+        if is_finite.is_cuda:  # reading it on the device would wait for all that was started since
+            is_finite = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(is_finite, non_blocking=True)
+            copied = torch.cuda.Event()
+            copied.record()
+        self._pending = is_finite, copied, step
+
+    def check(self) -> None:
+        """Raises RunFailed if the last loss was not a number."""
+        if self._pending is None:
+            return
+        (is_finite, copied, step), self._pending = self._pending, None
+        if copied is not None:
+            copied.synchronize()
+        if not is_finite:
+            raise not_a_number(step)
+
+
 class Loop(PlainStates):
     """Trains on `train_rows` and evaluates on `valid_rows`, both datasets of items.
 
@@ -101,6 +130,8 @@ class Loop(PlainStates):
     parts that are evaluated one after the other; of those with a name, the metrics `headline` are logged separately too. `optimizer_plan` is an optimizer
     that transformers does not make. `graphs` counts those that are compiled, where layers are.
     """
+
+    made_ahead_for = frozenset({"cuda"})  # on a processor it would take time from the training
 
     def __init__(
         self,
@@ -136,6 +167,8 @@ class Loop(PlainStates):
         self.eval_metrics: dict[str, float] = {}  # of the current evaluation, for its observers
         self.eval_answers: list[EvalAnswer] = []  # sampled by this process in the current evaluation, for its observers
         self.throughput = throughput
+        self.finite = FiniteLosses()
+        self._ahead: Ahead | None = None
         self.graphs = graphs
         assert isinstance(self.model, nn.Module)
         self.router_weight = router_weight(causal_model(self.model).config)
@@ -171,10 +204,22 @@ class Loop(PlainStates):
     ) -> tuple[list[Any], torch.Tensor]:
         """The batches of one optimizer step and the number of items in them, over all processes."""
         use_training_weights(self.optimizer)  # answers are sampled with the weights that are trained
-        batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        if self.source is not None:
+            self.finite.check()  # before anything is sampled
+        batches = self._next_batches(epoch_iterator, num_batches, device)
         self.throughput.add(batches)
-        items = torch.tensor(float(sum(self.objective.items(batch) for batch in batches)), device=device)
+        items = number_on(sum(self.objective.items(batch) for batch in batches), device)
         return batches, self.over_processes(items)
+
+    def _next_batches(self, epoch_iterator: Iterator[Any], count: int, device: torch.device) -> list[Any]:
+        """On a GPU a thread makes batches ahead, unless they depend on what the model has become."""
+        if device.type not in self.made_ahead_for or self.source is not None:
+            return [batch for _, batch in zip(range(count), epoch_iterator, strict=False)]
+        if self._ahead is None or self._ahead.batches is not epoch_iterator:
+            if self._ahead is not None:
+                self._ahead.close()
+            self._ahead = Ahead(epoch_iterator, device)
+        return self._ahead.take(count)
 
     def on_device(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The batch on the model's device."""
@@ -224,7 +269,7 @@ class Loop(PlainStates):
         loss, metrics = self.objective.loss(output, inputs), self.objective.batch_metrics(output, inputs)
         if not self.router_weight or output.router_loss is None:
             return loss, metrics
-        count = torch.tensor(float(self.objective.items(inputs)), device=loss.device)
+        count = number_on(self.objective.items(inputs), loss.device)
         balance = output.router_loss.to(loss.device) * count
         metrics = {**metrics, ROUTER_LOSS: (balance.detach(), count)}
         return loss + self.router_weight * balance, {
@@ -240,9 +285,18 @@ class Loop(PlainStates):
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         loss = super().training_step(model, inputs, num_items_in_batch)
-        if not torch.isfinite(loss):
-            raise not_a_number(self.state.global_step + 1)
+        self.finite.check()
+        self.finite.add(loss, self.state.global_step + 1)
         return loss
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            output = super().train(*args, **kwargs)
+        finally:
+            if self._ahead is not None:
+                self._ahead.close()
+        self.finite.check()
+        return output
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         assert isinstance(self.model, nn.Module)
@@ -262,6 +316,7 @@ class Loop(PlainStates):
         return super().create_scheduler(num_training_steps, optimizer)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        self.finite.check()
         if self.source is None or output_dir is None:
             super().save_model(output_dir, _internal_call)
             return
@@ -272,6 +327,7 @@ class Loop(PlainStates):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the metrics since the last log, over all processes."""
+        self.finite.check()
         if "loss" in logs:
             logs |= self._take_metrics()
             logs |= self.throughput.take(self.args.world_size, self.over_processes, self.args.device)
@@ -308,6 +364,7 @@ class Loop(PlainStates):
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Loss and metrics of the evaluation rows, as means over items and not over batches."""
+        self.finite.check()
         began = time.perf_counter()
         use_averaged_weights(self.optimizer)
         model = self._evaluating_model()
@@ -341,7 +398,7 @@ class Loop(PlainStates):
         summed, metrics = self._objective_of(output, inputs)
         widen(extremes, self.objective.extremes(output, inputs))
         loss = summed.detach()
-        items = torch.tensor(float(self.objective.items(inputs)), device=loss.device)
+        items = number_on(self.objective.items(inputs), loss.device)
         return {"loss": (loss, items), **metrics}
 
     def _evaluating_model(self) -> nn.Module:

@@ -67,7 +67,7 @@ def _targets(batch: Batch) -> int:
 
 def _token_metrics(output: FlatOutput, batch: Batch) -> Sums:
     assert output.correct is not None
-    count = torch.tensor(float(output.correct.numel()), device=output.correct.device)
+    count = number_on(output.correct.numel(), output.correct.device)
     sums = {"token_accuracy": (output.correct.sum().float(), count)}
     if output.entropy is not None:
         sums["entropy"] = (output.entropy.sum().float(), count)
@@ -94,6 +94,11 @@ def widen(extremes: Extremes, values: Mapping[str, torch.Tensor]) -> None:
         extremes[name] = known.min() if is_minimum(name) else known.max()
 
 
+def number_on(number: float, device: torch.device) -> torch.Tensor:
+    """A number as a float32 tensor, filled in on its device: `torch.tensor` would copy it there and wait for everything before."""
+    return torch.full((), float(number), device=device)
+
+
 def mean_of(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The sum and the count of values: a batch metric that is their mean."""
-    return values.detach().sum(), torch.tensor(float(values.numel()), device=values.device)
+    return values.detach().sum(), number_on(values.numel(), values.device)

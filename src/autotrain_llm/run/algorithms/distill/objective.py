@@ -15,7 +15,7 @@ from autotrain_llm.run.engine.flat.model import DISTILLED, FlatOutput
 from autotrain_llm.run.engine.flat.tiled_head import weighted
 from autotrain_llm.run.engine.layouts import TARGET_WEIGHTS
 from autotrain_llm.run.engine.logps import lengths
-from autotrain_llm.run.engine.objective import Batch, Objective, Sums
+from autotrain_llm.run.engine.objective import Batch, Objective, Sums, number_on
 
 
 def distilled(task: Objective, alpha: float, temperature: float, *, pairs: bool) -> Objective:
@@ -33,7 +33,7 @@ def distilled(task: Objective, alpha: float, temperature: float, *, pairs: bool)
 
     def batch_metrics(output: FlatOutput, batch: Batch) -> Sums:
         assert output.logprobs is not None and output.divergence is not None
-        items = torch.tensor(float(task.items(batch)), device=output.divergence.device)
+        items = number_on(task.items(batch), output.divergence.device)
         task_loss = _of_labels(output, batch) if of_tokens else task.loss(output, batch).detach()
         divergence = weighted(output.divergence, batch["distill_target"].weights)
         return {

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from autotrain_llm.run.engine.flat.model import SCORES, FlatOutput
-from autotrain_llm.run.engine.objective import Batch, Objective, Sums, mean_of
+from autotrain_llm.run.engine.objective import Batch, Objective, Sums, mean_of, number_on
 
 BINS = 10
 BIN = "_calibration_"
@@ -73,7 +73,7 @@ def _bins(margin: torch.Tensor) -> Sums:
     excess = confidence - (margin > 0).double()
     bins = ((confidence - 0.5) * 2 * BINS).long().clamp(max=BINS - 1)
     sums = excess.new_zeros(BINS).index_add(0, bins, excess)
-    count = torch.tensor(float(len(margin)), device=margin.device)
+    count = number_on(len(margin), margin.device)
     return {f"{BIN}{index}": (sums[index], count) for index in range(BINS)}
 
 

@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from autotrain_llm.run.engine.flat import tiled_head as head
-from autotrain_llm.run.engine.flat.tiled_head import LogitTransform, linear_cross_entropy, linear_logprobs
+from autotrain_llm.run.engine.flat.tiled_head import (
+    LogitTransform,
+    _adds_in_place,
+    linear_cross_entropy,
+    linear_logprobs,
+)
 
 TARGETS, SIZE, WORDS, TILE = 23, 12, 37, 5
 VARIANTS = {
@@ -171,3 +176,20 @@ def test_accumulating_tiles_in_bfloat16_would_fail_the_bound_above():
     for part in parts:
         summed += part.bfloat16()
     assert float((summed.float() - parts.sum(0)).norm() / parts.sum(0).norm()) > 0.005
+
+
+def test_the_gradients_of_a_loss_are_scaled_once_and_handed_out_once():
+    torch.manual_seed(0)
+    hidden, weight = (torch.randn(size, 8, dtype=torch.float64, requires_grad=True) for size in (5, 11))
+    labels = torch.arange(5)
+    loss, _ = linear_cross_entropy(hidden, weight, labels, tile=2)
+    expected = torch.nn.functional.cross_entropy(hidden @ weight.T, labels, reduction="sum") * 3
+    scaled = torch.autograd.grad(loss * 3, (hidden, weight), retain_graph=True)
+    for own, other in zip(scaled, torch.autograd.grad(expected, (hidden, weight)), strict=True):
+        torch.testing.assert_close(own, other, rtol=0, atol=1e-12)
+    with pytest.raises(RuntimeError, match="earlier backward pass"):
+        torch.autograd.grad(loss * 3, (hidden, weight))
+
+
+def test_whether_a_device_adds_half_precision_to_float32_is_tried():
+    assert not _adds_in_place(torch.device("cpu"), torch.bfloat16, torch.float32)  # torch 2.13 on processors

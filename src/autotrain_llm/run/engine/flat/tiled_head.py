@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -378,14 +379,29 @@ def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -
     """`total += left @ right` with the sum kept in the dtype of `total`."""
     if left.dtype == total.dtype:
         total.addmm_(left, right)
+    elif total.device.type == "cuda" and _adds_in_place(total.device, left.dtype, total.dtype):
+        torch.addmm(total, left, right, out_dtype=total.dtype, out=total)
     elif total.device.type == "cuda":
         total += torch.mm(left, right, out_dtype=total.dtype)
     else:
         total += left @ right
 
 
+@cache
+def _adds_in_place(device: torch.device, product: torch.dtype, total: torch.dtype) -> bool:
+    """Whether torch adds a product in half precision to a float32 sum in one pass over it, tried on small matrices: not every version and
+    device does. Otherwise the product is written, and read again."""
+    left, right = (torch.full((8, 8), value, dtype=product, device=device) for value in (0.5, 2.0))
+    added = torch.ones(8, 8, dtype=total, device=device)
+    try:
+        torch.addmm(added, left, right, out_dtype=total, out=added)
+    except (RuntimeError, TypeError):
+        return False
+    return bool((added == 9).all())
+
+
 def fused_loss(hidden: torch.Tensor, head: Head, target: Target, options: TileOptions) -> torch.Tensor:
-    """The target's loss, whose gradients are computed in the same pass: backward only scales them."""
+    """The target's loss, whose gradients are computed in the same pass: backward only scales them, in place, and so can be called once."""
     return _FusedLoss.apply(hidden, head.weight, head.bias, head.transform, target, options, torch.is_grad_enabled())
 
 
@@ -405,15 +421,16 @@ class _FusedLoss(torch.autograd.Function):
         with torch.autocast(hidden.device.type, enabled=False):
             tiled = TiledPass(hidden, Head(weight, bias, transform), options, needs_grad)
             tiled.run(target)
-        ctx.save_for_backward(*tiled.gradients())
+        ctx.gradients = tiled.gradients()  # and not saved for backward, which changes them
         return target.loss()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        scaled = [
-            None if gradient is None else gradient * upstream.to(gradient.dtype) for gradient in ctx.saved_tensors
-        ]
+        gradients, ctx.gradients = ctx.gradients, None
+        if gradients is None:
+            raise RuntimeError("the gradients of this loss were handed out by an earlier backward pass")
+        scaled = [None if gradient is None else gradient.mul_(upstream.to(gradient.dtype)) for gradient in gradients]
         return *scaled, None, None, None, None
 
 

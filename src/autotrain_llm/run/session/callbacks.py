@@ -154,7 +154,8 @@ class Signals(TrainerCallback):
             agreed = torch.tensor(received, device=args.device)
             torch.distributed.all_reduce(agreed, torch.distributed.ReduceOp.MAX)
             received = int(agreed.item())
-            self.received = received or None
+            # One that has come meanwhile stays: the processes agree on it after the next step.
+            self.received = received or self.received
         if received and not self._epoch_ends:
             control.should_save = self._is_stopping = True
 

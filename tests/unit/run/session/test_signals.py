@@ -53,6 +53,20 @@ def test_a_signal_while_the_end_is_written_changes_nothing(tmp_path):
         signal.raise_signal(signal.SIGINT)
 
 
+def test_a_signal_while_the_processes_agree_counts_for_the_next_step(tmp_path, monkeypatch):
+    """All of them have said that none has come, when one comes to a single process."""
+    agreements = iter([lambda: signal.raise_signal(signal.SIGTERM), lambda: None])
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda value, kind: next(agreements)())
+    state, control = SimpleNamespace(global_step=5, max_steps=100, epoch=0.5), SimpleNamespace(should_save=False)
+    arguments = SimpleNamespace(world_size=2, device="cpu")
+    with Signals("autotrain llm --resume", tmp_path, processes=2) as signals:
+        signals.on_step_begin()
+        signals.on_step_end(arguments, state, control)
+        assert not control.should_save
+        signals.on_step_end(arguments, state, control)
+        assert control.should_save
+
+
 @pytest.mark.parametrize("moment", ["before", "while it is written"])
 def test_a_signal_before_the_training_is_recorded_whenever_it_comes(tmp_path, monkeypatch, light_llama, moment):
     rows = write_rows(tmp_path / "rows.jsonl", questions(12))

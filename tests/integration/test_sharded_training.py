@@ -149,6 +149,20 @@ def test_a_run_goes_on_with_another_number_of_processes(
     assert_equal(one, target)
 
 
+def test_machines_with_a_copy_each_end_with_the_weights_of_one_process(tmp_path: Path, models: dict[str, Path]) -> None:
+    """Four processes, which take themselves for those of two machines; one goes on from their checkpoint."""
+    saving = ["--save-strategy", "steps", "--save-steps", "1", "--save-total-limit", "9", *CONSTANT]
+    one = run(tmp_path, "one", 1, words_of(tmp_path, "sft", models["tied"], 8, "--max-steps", "3", *saving))
+    words = words_of(tmp_path, "sft", models["tied"], 2, "--max-steps", "2", *saving, "--shard", "hybrid")
+    target = tmp_path / "run"
+    two_machines = {"LOCAL_WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "2"}
+    run_together([*words, "--output-dir", str(target)], tmp_path, 4, program=SHARDED, **two_machines)
+    assert json.loads((target / "run.json").read_text())["plan"]["sharding"]["shards"] == 2
+    assert is_intact(target / "checkpoints" / "checkpoint-2") and has_parts(target / "checkpoints" / "checkpoint-2")
+    run(tmp_path, "run", 1, words_of(tmp_path, "sft", models["tied"], 8, "--max-steps", "3", *saving, "--resume"))
+    assert_equal(one, target)
+
+
 def test_a_checkpoint_in_parts_is_exported_whole(tmp_path: Path, models: dict[str, Path]) -> None:
     saving = ["--save-strategy", "steps", "--save-steps", "1", "--max-steps", "2"]
     target = run(tmp_path, "run", 2, words_of(tmp_path, "sft", models["untied"], 3, "--shard", "full", *saving))

@@ -252,7 +252,7 @@ def next_steps(report: RunReport) -> list[tuple[str, str]]:
         steps.append(("Chat", f"{program} chat {folder}"))
         form = _form_to_export(plan)
         steps += [("Export", f"{program} export {folder} --to {form}")] if form else []
-    return [*steps, ("Try it", report.try_it)]
+    return [*steps, *([("Try it", report.try_it)] if report.try_it else [])]
 
 
 def _form_to_export(plan: Plan) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from autotrain_llm.declare.param import AT_LEAST_ONE, TAKES_EFFECT, group, param
 
 DDP, FSDP = "ddp", "fsdp"
-AUTO, NONE, FULL = "auto", "none", "full"
+AUTO, NONE, FULL, HYBRID = "auto", "none", "full", "hybrid"
 
 
 @group("Several processes", order=55, searchable=False)
@@ -14,11 +14,12 @@ class Distributed:
 
     shard: str = param(
         AUTO,
-        "What the processes divide besides the rows: `full` weights, gradients and optimizer states (FSDP2), `none` nothing: each holds a copy; `auto` is full where a copy would not fit into a GPU.",
-        choices=(AUTO, NONE, FULL),
+        "What the processes divide besides the rows: `full` weights, gradients and optimizer states (FSDP2), `hybrid` the same among those of one machine, so that each machine holds a copy; `none` nothing: each process holds a copy; `auto` is full where a copy would not fit into a GPU.",
+        choices=(AUTO, NONE, FULL, HYBRID),
         aliases="fsdp enable_fsdp use_fsdp sharding sharding_strategy fsdp_sharding_strategy",
         choice_aliases={
             FULL: "true full_shard fsdp fsdp2 zero3",
+            HYBRID: "hybrid_shard hsdp",
             NONE: "false no_shard no ddp",
         },
         on_resume=TAKES_EFFECT,

@@ -220,8 +220,8 @@ class PrecisionPlan:
 
 @dataclass(frozen=True)
 class ShardingPlan:
-    """What several processes divide: `full` if each keeps one of `shards` parts of weights, gradients and optimizer states, `none` if a copy of
-    all of them."""
+    """What several processes divide: `full` if each keeps one of `shards` parts of weights, gradients and optimizer states, `hybrid` if
+    those of a machine do and each machine has a copy, `none` if each process has one."""
 
     kind: str
     shards: int

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import Record
-from autotrain_llm.params.distributed import AUTO, FSDP, FULL, NONE
+from autotrain_llm.params.distributed import AUTO, FSDP, FULL, HYBRID, NONE
 from autotrain_llm.params.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
@@ -30,6 +30,11 @@ def requested_sharding(config: Config) -> str:
     if source_of_sharding(config) == "distributed_backend":
         return meant_by(config.distributed_backend)
     return config.shard
+
+
+def is_divided(config: Config) -> bool:
+    """Whether it is asked that weights are divided."""
+    return requested_sharding(config) in (FULL, HYBRID)
 
 
 def meant_by(backend: str) -> str:
@@ -73,7 +78,7 @@ def decide_sharding(config: Config, memory: Memory) -> ShardingPlan | None:
         return None
     requested = requested_sharding(config)
     if requested != AUTO:
-        shards = memory.processes if requested == FULL else 1
+        shards = {FULL: memory.processes, HYBRID: memory.machine.local_processes}.get(requested, 1)
         return ShardingPlan(requested, shards, config.source(source_of_sharding(config)))
     if not memory.machine.has_cuda:
         return ShardingPlan(NONE, 1, "processors hold copies")

@@ -249,7 +249,7 @@ def _how(plan: Plan) -> list[Row]:
     return [
         *(_resumed(plan, plan.resume) if plan.resume else ()),
         ("steps", f"{plan.steps} of {batch}", "of a stream" if plan.data.streaming else epochs),
-        *(_processes(plan.sharding) if plan.sharding else ()),
+        *(_processes(plan.sharding, schedule.processes) if plan.sharding else ()),
         *_launched(plan),
         *(_divided(schedule.context_parallel) if schedule.context_parallel else ()),
         *(_samples(plan.rollouts) if plan.rollouts else ()),
@@ -276,9 +276,10 @@ def _optimizer(plan: Plan) -> list[Row]:
     return [] if name == next(iter(OPTIMIZERS)) else [("optimizer", name, _source(plan, "optimizer"))]
 
 
-def _processes(sharding: ShardingPlan) -> list[Row]:
+def _processes(sharding: ShardingPlan, processes: int) -> list[Row]:
     """What each process has of the weights."""
-    part = f"1 of {sharding.shards} parts of weights, gradients and optimizer states (FSDP2)"
+    copies = f", {processes // sharding.shards} copies" if sharding.shards < processes else ""
+    part = f"1 of {sharding.shards} parts of weights, gradients and optimizer states (FSDP2){copies}"
     return [("each process has", part if sharding.shards > 1 else "a copy of the model", sharding.why)]
 
 

@@ -53,6 +53,16 @@ def test_a_model_is_divided_among_gpus_only(command: dict[str, Any], flags: dict
     assert Plan.from_json(made.as_json()) == made
 
 
+def test_machines_have_copies_that_their_processes_divide(command: dict[str, Any]) -> None:
+    flags = {"num_processes": 4, "num_nodes": 2, "head_address": "node0", "target_memory": "24GiB"}
+    made = plan_of(command, **flags, shard="hybrid")
+    assert made.is_sharded and made.sharding is not None
+    assert (made.sharding.kind, made.sharding.shards, made.schedule.processes) == ("hybrid", 4, 8)
+    row = next(row for _, rows in made.summary() for row in rows if row[0] == "each process has")
+    assert row[1].startswith("1 of 4 parts") and row[1].endswith(", 2 copies")
+    assert "2 copies" not in str(plan_of(command, **flags, shard="full").summary())
+
+
 @pytest.mark.parametrize(("memory", "kind"), [("4GiB", "full"), ("24GiB", "none"), ("cpu:4GiB", "none")])
 def test_a_model_is_divided_where_a_copy_would_not_fit(memory: str, kind: str, command: dict[str, Any]) -> None:
     found = preflight(

@@ -16,7 +16,7 @@ from autotrain_llm.declare.text import plural
 from autotrain_llm.params.distributed import FULL
 from autotrain_llm.params.launching import AUTO, KUBERNETES, LOCAL, SKY, SLURM
 from autotrain_llm.planning.job_files import GPUS, OF_KUBERNETES
-from autotrain_llm.planning.sharding import requested_sharding
+from autotrain_llm.planning.sharding import is_divided
 
 ROWS = f"{SFT}rows.jsonl"
 JOB = "--launch slurm --num-processes 8 --output-dir runs/mine"
@@ -273,7 +273,7 @@ def the_config_of_accelerate_says_what_the_flags_say(config: Config, machine: Ma
         "Megatron-LM": "ACCELERATE_USE_MEGATRON_LM",
     }
     for name, variable in engines.items():
-        if environment.get(variable, "").lower() == "true" and requested_sharding(config) != FULL:
+        if environment.get(variable, "").lower() == "true" and not is_divided(config):
             yield Finding(
                 f"the config of accelerate launch asks for {name}, and --shard is {config.shard}",
                 changes={"shard": FULL},

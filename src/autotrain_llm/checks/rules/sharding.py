@@ -11,8 +11,8 @@ from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import rule
-from autotrain_llm.params.distributed import DDP, FULL, NONE
-from autotrain_llm.planning.sharding import meant_by, obstacles, requested_sharding, source_of_sharding
+from autotrain_llm.params.distributed import DDP, FULL, HYBRID, NONE
+from autotrain_llm.planning.sharding import is_divided, meant_by, obstacles, source_of_sharding
 
 TWO_GPUS = "on a machine with two GPUs"
 OWN_FOLDER = " --output-dir runs/mine"
@@ -32,12 +32,12 @@ def _copies(config: Config) -> dict[str, str]:
 
 @rule("E508", example=without_gpu("--shard full", "--shard none"))
 def a_model_is_divided_among_gpus_only(config: Config, machine: Machine) -> Iterator[Finding]:
-    """`--shard full` or `--distributed-backend fsdp` on a machine without CUDA.
+    """`--shard full`, `--shard hybrid` or `--distributed-backend fsdp` on a machine without CUDA.
 
     Why: accelerate, which divides the model, does so among GPUs only; on processors it would keep a copy in each process and not say so.
     Fix: `--shard none`, where each process holds the whole model and processes share the rows.
     """
-    if requested_sharding(config) == FULL and not machine.has_cuda:
+    if is_divided(config) and not machine.has_cuda:
         yield Finding(
             f"{_given(config)} divides a model among CUDA GPUs, and this machine has none",
             changes=_copies(config),
@@ -56,12 +56,12 @@ def a_model_is_divided_among_gpus_only(config: Config, machine: Machine) -> Iter
     ),
 )
 def one_process_divides_nothing(config: Config, machine: Machine) -> Iterator[Finding]:
-    """`--shard full` or `--distributed-backend fsdp` with one process.
+    """`--shard full`, `--shard hybrid` or `--distributed-backend fsdp` with one process.
 
     Why: weights are divided among processes, and a single one has all of them.
     Fix: train on a machine with several GPUs, or on several nodes (`--num-nodes`); with one process leave the flag out.
     """
-    if requested_sharding(config) == FULL and machine.has_cuda and machine.processes == 1:
+    if is_divided(config) and machine.has_cuda and machine.processes == 1:
         yield Finding(
             f"{_given(config)} has no effect with one process, which holds the whole model",
             changes=_copies(config),
@@ -79,13 +79,13 @@ def one_process_divides_nothing(config: Config, machine: Machine) -> Iterator[Fi
     ),
 )
 def what_a_divided_model_is_not_trained_with(config: Config, machine: Machine) -> Iterator[Finding]:
-    """`--shard full` together with something that needs whole weights in each process.
+    """`--shard full` or `--shard hybrid` together with something that needs whole weights in each process.
 
     Why: bitsandbytes' weights and optimizers, Adafactor, Muon and GaLore compute on whole tensors, fp16 with a divided model was never tried, TRL's trainers
     save in their own way, and a benchmark runs the finished model in one process.
     Fix: what the finding names, or `--shard none`.
     """
-    if requested_sharding(config) != FULL or machine.processes == 1:
+    if not is_divided(config) or machine.processes == 1:
         return
     for obstacle in obstacles(config):
         yield Finding(
@@ -93,6 +93,39 @@ def what_a_divided_model_is_not_trained_with(config: Config, machine: Machine) -
             changes=obstacle.changes or EMPTY,
             fix=None if obstacle.changes else f"leave out {obstacle.flag}, or --shard none",
             parameters=(source_of_sharding(config), obstacle.parameter),
+        )
+
+
+@rule(
+    "E520",
+    WARNING,
+    example=Example(
+        f"{TWO_PROCESSES}{SFT}rows.jsonl --shard hybrid{OWN_FOLDER}",
+        f"{TWO_PROCESSES}{SFT}rows.jsonl --shard full{OWN_FOLDER}",
+        on=TWO_GPUS,
+        on_right=TWO_GPUS,
+    ),
+)
+def parts_of_each_machine_need_several_of_both(config: Config, machine: Machine) -> Iterator[Finding]:
+    """`--shard hybrid` on a single machine, or with one process on each.
+
+    Why: the processes of a machine divide the model, and each machine holds a copy. On one machine that is `--shard full`, with one process on each machine
+    `--shard none`: the run does that.
+    Fix: the flag that says so.
+    """
+    if config.shard != HYBRID or machine.processes == 1:
+        return
+    if machine.local_processes == machine.processes:
+        yield Finding(
+            f"--shard hybrid on one machine is --shard full: its {machine.processes} processes have the only copy",
+            changes={"shard": FULL},
+            parameters=("shard",),
+        )
+    elif machine.local_processes == 1:
+        yield Finding(
+            "--shard hybrid with one process on each machine is --shard none: each holds the whole model",
+            changes={"shard": NONE},
+            parameters=("shard",),
         )
 
 
@@ -110,7 +143,7 @@ def the_library_must_be_that_of_what_is_divided(config: Config) -> Iterator[Find
     if not (config.given("shard") and config.given("distributed_backend")):
         return
     implied = meant_by(config.distributed_backend)
-    if config.shard != implied:
+    if config.shard != implied and not (config.shard == HYBRID and implied == FULL):
         yield Finding(
             f"--distributed-backend {config.distributed_backend} means --shard {implied}, and --shard is {config.shard}",
             changes={"shard": implied},

@@ -128,7 +128,8 @@ class Loop(PlainStates):
 
     `train_order` is that of a mixture; without it, all rows are shuffled in each epoch. `valid_parts` divides the evaluation items into
     parts that are evaluated one after the other; of those with a name, the metrics `headline` are logged separately too. `optimizer_plan` is an optimizer
-    that transformers does not make. `graphs` counts those that are compiled, where layers are.
+    that transformers does not make. `graphs` counts those that are compiled, where layers are. `shards` is the number of parts that
+    the model is divided into, where it is.
     """
 
     made_ahead_for = frozenset({"cuda"})  # on a processor it would take time from the training
@@ -148,6 +149,7 @@ class Loop(PlainStates):
         valid_parts: Sequence[Part] = (),
         optimizer_plan: OptimizerPlan | None = None,
         graphs: Graphs | None = None,
+        shards: int = 1,
         **settings: Any,
     ) -> None:
         super().__init__(train_dataset=train_rows, eval_dataset=valid_rows, **settings)
@@ -156,6 +158,7 @@ class Loop(PlainStates):
         self.train_order = train_order
         self.valid_parts = valid_parts
         self.optimizer_plan = optimizer_plan
+        self.shards = shards
         self.layout: BatchLayout = layout
         self.objective: Objective = objective
         self.augmenters = augmenters
@@ -173,7 +176,7 @@ class Loop(PlainStates):
         assert isinstance(self.model, nn.Module)
         self.router_weight = router_weight(causal_model(self.model).config)
         if self.is_fsdp_enabled:  # before other models are made of it, and before anything is computed
-            shard(self.model, self.accelerator)
+            shard(self.model, self.accelerator, self.shards)
 
     # --- batches ----------------------------------------------------------------------------------------------------
 
@@ -234,7 +237,7 @@ class Loop(PlainStates):
         if not self.is_fsdp_enabled:
             model.to(self.args.device)
         elif not is_sharded(model):
-            shard(model, self.accelerator)
+            shard(model, self.accelerator, self.shards)
 
     def over_processes(self, value: torch.Tensor) -> torch.Tensor:
         """The sum of a tensor over all processes."""

@@ -26,14 +26,18 @@ from autotrain_llm.run.engine.flat.model import SCORE_HEADS, VALUE_HEAD, causal_
 READ_BY_TRANSFORMERS = ("ACCELERATE_USE_FSDP", "FSDP_CPU_RAM_EFFICIENT_LOADING")
 
 
-def shard(model: nn.Module, accelerator: Accelerator) -> nn.Module:
-    """Divide a model, trained or frozen, among the processes; returns the same model, on this process's device, with the first one's weights.
+def shard(model: nn.Module, accelerator: Accelerator, shards: int) -> nn.Module:
+    """Divide a model, trained or frozen, into `shards` parts; returns the same model, on this process's device, with the first one's weights.
+
+    With fewer parts than processes, as many processes as there are parts, of ranks that follow one another, have a copy together.
 
     Weights are gathered in the dtype that is computed in, gradients are summed in float32, and outputs keep the dtype that they were computed
     in. Each decoder layer is a group, gathered before its forward and backward and freed after them. The rest, embedding and head, is one group
     and stays until the end of the backward pass: the tiled head reads its weights without calling the module.
     """
-    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    copies = accelerator.num_processes // shards
+    sizes, names = ((shards,), ("part",)) if copies == 1 else ((copies, shards), ("copy", "part"))
+    mesh = init_device_mesh(accelerator.device.type, sizes, mesh_dim_names=names)
     computed = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision)
     policy = MixedPrecisionPolicy(param_dtype=computed, reduce_dtype=torch.float32)
     weights = _without_storage(model)

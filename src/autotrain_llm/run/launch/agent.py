@@ -213,7 +213,7 @@ def _result(plan: Plan, ended: list[Outcome], agent: _Agent, received: int | Non
     if agent.fault is not None:
         raise _failed(agent.fault, plan)
     seconds = round(time.perf_counter() - began, 3)
-    return _report(plan, folder, next((outcome for outcome in ended if outcome.rank == 0), None), seconds)
+    return _report(plan, folder, ended[0] if ended else None, seconds)
 
 
 def _raise(outcome: Outcome) -> None:
@@ -263,7 +263,7 @@ def _failed(fault: BaseException, plan: Plan) -> RunFailed:
 
 
 def _report(plan: Plan, folder: Path, first: Outcome | None, seconds: float) -> RunReport:
-    """The report of the first process; of a node that doesn't have it, one without numbers."""
+    """The report of the first process on this node; all of them have the numbers, and the first of all has the files too."""
     if first is None:
         return RunReport(plan, folder, {}, seconds)
     details = dict(first.details)

@@ -51,7 +51,7 @@ class Order:
         )
 
 
-# ---- progress: lines in a pipe, from the first process alone
+# ---- progress: lines in a pipe, from the first process of each machine
 
 
 class PassedOn(ProgressCallback):
@@ -85,7 +85,7 @@ class PassedOn(ProgressCallback):
 
 
 class Events:
-    """The reading end: calls the methods of a ProgressCallback as the first process has called its own."""
+    """The reading end: calls the methods of a ProgressCallback as the first process of this machine has called its own."""
 
     def __init__(self, folder: Path, watch: ProgressCallback) -> None:
         self._watch, self._text = watch, b""

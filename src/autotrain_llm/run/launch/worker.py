@@ -72,14 +72,15 @@ def _outcome(folder: Path, cluster: Cluster) -> tuple[str, dict[str, Any], int]:
 
 def _carry_out(folder: Path, cluster: Cluster) -> RunReport:
     order = Order.read(folder)
-    progress = PassedOn(folder) if cluster.rank == 0 else ProgressCallback()
+    # The first process of all may be on another machine: the first on this one has the same numbers.
+    progress = PassedOn(folder) if cluster.local_rank == 0 else ProgressCallback()
     plan = _goes_on(order.plan, cluster)
     if cluster.restarts and plan.launch is not None:
         where = f"goes on after step {plan.resume.step}" if plan.resume else "begins again: no checkpoint was complete"
         progress.note(f"Restart {cluster.restarts} of {plan.launch.max_restarts}: {where}.")
     context = context_of(plan, elsewhere=order.prepared)
     inputs = dataclasses.replace(inputs_of(plan, context, order.findings), verbose=order.verbose)
-    return execute(plan, inputs, progress)
+    return execute(plan, inputs, progress, on_each_machine=True)
 
 
 # ---- a group that is started again

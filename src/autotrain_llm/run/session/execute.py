@@ -51,13 +51,15 @@ def execute(
     load: LoadModel | None = None,
     *,
     with_page: bool = True,
+    on_each_machine: bool = False,
 ) -> RunReport:
     """Carry out a plan on its prepared rows. Raises RunFailed, Interrupted or Refused; complete checkpoints stay on disk.
 
-    `load` replaces the recipe's loading of the model, for a caller that trains one model many times. `with_page` writes report.html.
+    `load` replaces the recipe's loading of the model, for a caller that trains one model many times. `with_page` writes report.html. `progress` is that of the
+    first process, or with `on_each_machine` of any that was given one.
     """
     leader = inputs.is_first_process
-    progress = (progress if leader else None) or ProgressCallback()
+    progress = (progress if leader or on_each_machine else None) or ProgressCallback()
     quiet_libraries(inputs.verbose)
     agree(plan)
     checkpoint = Path(plan.output.checkpoint) if plan.output.checkpoint else None

@@ -106,6 +106,7 @@ def _make_loop(session: Session, train: Any, valid: Any, callbacks: list[Trainer
         valid_parts=_parts(session, valid) if prepared.mixture and valid is not None else (),
         optimizer_plan=plan.optimizer,
         graphs=graphs,
+        shards=plan.sharding.shards if plan.sharding else 1,
     )
     for augmenter in augmenters:
         if augmenter.stage:

@@ -210,7 +210,7 @@ def test_a_run_is_started_stopped_and_resumed_by_keyboard_alone(finished, folder
     tab_to("#start")
     page.keyboard.press("Enter")
     page.wait_for_url("**/run?folder=**")
-    page.wait_for_selector("polyline.curve")
+    page.wait_for_selector("circle.dot")  # of the first log: the next may be far away
     tab_to("[data-post='/run/stop']")
     page.keyboard.press("Enter")
     page.wait_for_selector("[data-post='/run/resume']")
@@ -232,6 +232,8 @@ def test_the_pages_fit_a_phone_and_have_no_serious_faults_for_who_does_not_see_t
         "/runs",
         f"/run?folder={finished}",
         f"/try?folder={finished}",
+        "/files",
+        f"/run/predictions?folder={finished}",
         "/rule/P101",
         "/run?folder=nowhere",
     ]

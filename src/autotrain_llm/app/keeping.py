@@ -6,20 +6,23 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from autotrain_llm.app.folders import UPLOADS, Folders
+from autotrain_llm.app.runs import run_document
 from autotrain_llm.context.file_lock import FileLock
-from autotrain_llm.context.output_dir import LOCK_FILE, RUN_FILE, checkpoints_in, earlier_run
+from autotrain_llm.context.output_dir import LOCK_FILE, RUN_FILE, checkpoints_in
 from autotrain_llm.context.pipeline_record import PIPELINE_FILE, read_record
 from autotrain_llm.declare.document import mapping, parse_json
 from autotrain_llm.declare.showable import showable
 from autotrain_llm.declare.text import plural, show_bytes
 from autotrain_llm.models.locate import ADAPTER_CONFIG
 
+PART, DAY = ".part", 24 * 3600  # the ending of a file that is being uploaded, and seconds
 NAME = re.compile(r"\w[\w.-]{0,99}")
 
 
@@ -41,7 +44,7 @@ def uploads(folders: Folders, runs: Iterable[Path]) -> list[Upload]:
     """The files in `uploads/`, the newest first. Links and folders are none of the app's."""
     used: dict[Path, list[str]] = {}
     for run in runs:
-        data = mapping(mapping(earlier_run(run).get("plan")).get("data")).get("path")
+        data = mapping(mapping(run_document(run).get("plan")).get("data")).get("path")
         if isinstance(data, str):
             used.setdefault(_resolved(folders.home / data), []).append(folders.shown(run))
     found = []
@@ -74,11 +77,30 @@ def upload_named(folders: Folders, name: str) -> Path:
 def rename_upload(folders: Folders, path: Path, name: str) -> Path:
     """Give an uploaded file another name, with the ending that it has. Raises Kept, Outside or OSError."""
     target = _beside(path, name if name.endswith(path.suffix) else name + path.suffix)
-    os.link(
-        path, target, follow_symlinks=False
-    )  # never in place of another file, not even of one that is just being made
-    path.unlink()
+    move(path, target)
     return target
+
+
+def move(path: Path, target: Path) -> None:
+    """Give a file another name, never in place of another file, not even of one that is just being made. Raises FileExistsError and OSError."""
+    try:
+        os.link(path, target, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:  # a disk that has no links
+        if os.path.lexists(target):
+            raise FileExistsError(f"{target.name} is there already") from None
+        path.rename(target)
+    else:
+        path.unlink()
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what was left of uploads whose server was killed, after a day."""
+    for part in folder.glob(f".*{PART}"):
+        with suppress(OSError):
+            if time.time() - part.stat(follow_symlinks=False).st_mtime > DAY:
+                part.unlink()
 
 
 def _beside(path: Path, name: str) -> Path:
@@ -189,7 +211,7 @@ def followers_of(folder: Path, runs: Iterable[Path], folders: Folders) -> list[P
 
 def _bases(run: Path) -> Iterator[str]:
     """The models that a run names as the one it started from: in its plan, and in an adapter's file."""
-    yield str(mapping(mapping(earlier_run(run).get("plan")).get("model")).get("name") or "")
+    yield str(mapping(mapping(run_document(run).get("plan")).get("model")).get("name") or "")
     try:
         adapter = mapping(parse_json((run / ADAPTER_CONFIG).read_text(encoding="utf-8")))
     except (OSError, ValueError):
@@ -216,7 +238,7 @@ def _written(folder: Path) -> list[Path]:
     """What a run has written to its folder, and the earlier run that it has set aside."""
     from autotrain_llm.run.artifacts.output_lock import ASIDE, RUN_FILES, UNFINISHED
 
-    listed = {name for name in earlier_run(folder).get("files") or [] if isinstance(name, str)}
+    listed = {name for name in run_document(folder).get("files") or [] if isinstance(name, str)}
     listed |= {PIPELINE_FILE, UNFINISHED}
     entries = _entries(folder)
     return [

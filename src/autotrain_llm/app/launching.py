@@ -5,6 +5,7 @@ What a process writes to its terminal is kept beside the runs, in `runs/.app`: a
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -60,6 +61,23 @@ class Launcher:
             )
         self._own[folder] = process
         self._keep(folder, {"folder": str(folder), "pid": process.pid, "started": time.time()})
+
+    async def answer_of(self, words: Sequence[str]) -> dict[str, Any]:
+        """The JSON document that a command of `autotrain` prints, in a process that goes on if nobody waits any more; empty if it printed none."""
+        process = await asyncio.create_subprocess_exec(
+            *self.program,
+            *words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=self.folders.home,
+            start_new_session=True,
+        )
+        printed, _ = await process.communicate()
+        try:
+            return mapping(parse_json(printed.decode("utf-8", errors="replace")))
+        except ValueError:
+            return {}
 
     def process_of(self, folder: Path) -> int | None:
         """The process that writes to a folder, or was started to; None if there is none."""

@@ -75,5 +75,7 @@ def _prediction(row: Mapping[str, Any]) -> Prediction:
 
     shown = ("file", "row", "index", "prompt", "prediction", "completion", "answer", "reference")
     scores = [(name, f"{value:.4g}") for name, value in row.items() if is_number(value) and name not in shown]
-    place = " ".join(f"{name} {row[name]}" for name in ("file", "row") if row.get(name) is not None)
+    place = ", ".join(
+        [*([str(row["file"])] if row.get("file") else []), *([f"row {row['row']}"] if "row" in row else [])]
+    )
     return Prediction(place, text(row.get("prompt")), text(output_of(row)), text(row.get("reference")), tuple(scores))

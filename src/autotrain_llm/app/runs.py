@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from autotrain_llm.app.drawing import Chart, Curve, chart
 from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.config.resolved import GIVEN
-from autotrain_llm.context.output_dir import KILLED, RUN_FILE, checkpoints_in, is_complete, status_in
+from autotrain_llm.context.output_dir import KILLED, RUN_FILE, SWEEP, checkpoints_in, is_complete, status_in
 from autotrain_llm.context.pipeline_record import read_record
 from autotrain_llm.declare.document import mapping, parse_json
 from autotrain_llm.declare.param import flag_of
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from autotrain_llm.run.report.read import RunFiles
     from autotrain_llm.run.report.trials import Sweep
 
+TRIALS = Path(SWEEP, "trials.json")
 METRICS, SAMPLES, REPORT = "metrics.jsonl", "samples.jsonl", "report.html"
 RUNNING, STARTING, OK = "running", "starting", "ok"
 FINISHING, STOPPING, FAILING = "finishing", "stopping", "failing"
@@ -62,8 +63,9 @@ class Line:
     model: str
     data: str
     kind: str  # what it is besides a run: sweep, stages
-    step: int
+    step: int  # of `steps`; while a sweep goes on, its trials that have ended
     steps: int
+    unit: str  # step or trial
     headline: tuple[tuple[str, float], ...]  # metric in words, value
     started: str
     seconds: float | None
@@ -96,7 +98,7 @@ class Line:
 
 def line_of(folder: Path, shown: str) -> Line:
     """A run's line. What its files don't have, or have in a damaged form, is empty."""
-    run = _document(folder)
+    run = run_document(folder)
     plan = mapping(run.get("plan"))
     data, model = mapping(plan.get("data")), mapping(plan.get("model"))
     state = status_in(run, folder) or ""
@@ -107,6 +109,13 @@ def line_of(folder: Path, shown: str) -> Line:
             kind, state = "stages", status_in({"status": record.status}, folder) or ""
     steps = plan.get("steps") if isinstance(plan.get("steps"), int) else 0
     last = _last_metrics(folder)
+    step, unit = int(last.get("step", 0)), "step"
+    if kind == "sweep" and state != OK:
+        step, steps, unit = _ended_trials(folder), mapping(plan["sweep"]).get("trials") or 0, "trial"
+    elif kind == "sweep":
+        steps = (
+            mapping(run.get("outcome")).get("steps") or step
+        )  # of the best trial; the plan's are of the command's own values
     metrics = {**last, **_numbers(run.get("metrics"))} if state == OK else last
     return Line(
         folder=shown,
@@ -116,8 +125,9 @@ def line_of(folder: Path, shown: str) -> Line:
         model=showable(str(model.get("name", ""))),
         data=showable(str(data.get("path", ""))),
         kind=kind,
-        step=int(last.get("step", 0)),
+        step=step,
         steps=steps or 0,
+        unit=unit,
         headline=_headline(plan, metrics),
         started=str(run.get("started", "")).replace("T", " ")[:16],
         seconds=run["seconds"] if isinstance(run.get("seconds"), int | float) else None,
@@ -136,11 +146,11 @@ def _headline(plan: Mapping[str, Any], metrics: Mapping[str, float]) -> tuple[tu
 
 def written_status(folder: Path) -> str:
     """What the record of a run or a pipeline says of it; empty without one."""
-    record = None if (run := _document(folder)) else read_record(folder)
+    record = None if (run := run_document(folder)) else read_record(folder)
     return str(run.get("status") or "") if record is None else record.status
 
 
-def _document(folder: Path) -> dict[str, Any]:
+def run_document(folder: Path) -> dict[str, Any]:
     """The content of run.json; empty if it is missing or damaged."""
     try:
         stat = (folder / RUN_FILE).stat()
@@ -152,6 +162,19 @@ def _document(folder: Path) -> dict[str, Any]:
 @lru_cache(maxsize=512)
 def _read_document(path: Path, modified: int, size: int) -> dict[str, Any]:
     return mapping(parse_json(path.read_text(encoding="utf-8", errors="replace")))
+
+
+def _ended_trials(folder: Path) -> int:
+    """How many trials of a sweep have ended, whichever way."""
+    try:
+        trials = mapping(parse_json((folder / TRIALS).read_text(encoding="utf-8"))).get("trials")
+    except (OSError, ValueError):
+        return 0
+    return (
+        sum(mapping(trial).get("state") not in (RUNNING, "interrupted") for trial in trials)
+        if isinstance(trials, list)
+        else 0
+    )
 
 
 def _last_metrics(folder: Path) -> dict[str, float]:
@@ -233,7 +256,7 @@ def view_of(folder: Path, shown: str, state: str | None = None) -> View:
     written = _is_written_after(folder / REPORT, folder / RUN_FILE)
     return View(
         line=line,
-        left=_time_left(line, files) if line.state == RUNNING else "",
+        left=_time_left(line, files) if line.state == RUNNING and line.unit == "step" else "",
         tiles=_tiles(line, files),
         quality=[_chart(panel) for panel in quality],
         speed=[_chart(panel) for panel in speed],
@@ -251,7 +274,8 @@ def view_of(folder: Path, shown: str, state: str | None = None) -> View:
         has_old_report=line.state == KILLED and not written,
         predictions=files.predictions.total,
         is_kept=bool(files.run) or record is not None,
-        can_resume=line.state in RESUMABLE and any(map(is_complete, checkpoints_in(folder))),
+        can_resume=line.state in RESUMABLE
+        and (any(map(is_complete, checkpoints_in(folder))) or (line.kind == "sweep" and (folder / SWEEP).is_dir())),
         model=model,
         can_answer=bool(model) and produces == CHATS,
     )
@@ -308,7 +332,7 @@ def _time_left(line: Line, files: RunFiles) -> str:
 
 def _tiles(line: Line, files: RunFiles) -> list[tuple[str, str]]:
     """The headline of the run: how far it is, its metrics now, and how long it took."""
-    tiles = [("step", f"{line.step:,} of {line.steps:,}")] if line.steps else []
+    tiles = [(line.unit, f"{line.step:,} of {line.steps:,}")] if line.steps else []
     for name, value in line.headline:
         tiles.append((name, f"{value:.4g}"))
     best = mapping(files.run.get("outcome")).get("best_checkpoint")
@@ -365,7 +389,7 @@ def comparison_of(runs: Sequence[tuple[Path, str]]) -> Comparison:
     from autotrain_llm.run.report.read import read_run
 
     lines = [line_of(folder, shown) for folder, shown in runs]
-    documents = [_document(folder) for folder, _ in runs]
+    documents = [run_document(folder) for folder, _ in runs]
     cells = [mapping(mapping(document.get("plan")).get("parameters")) for document in documents]
     differences, equal = _differences(cells)
     metrics = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -30,8 +31,11 @@ from autotrain_llm.app.checking import check_flags
 from autotrain_llm.app.folders import Folders, Outside
 from autotrain_llm.app.form import form_for, shown_defaults, texts_of_run
 from autotrain_llm.app.keeping import (
+    PART,
     Kept,
+    move,
     removal_of,
+    remove_abandoned,
     remove_run,
     rename_run,
     rename_upload,
@@ -56,6 +60,7 @@ HERE = Path(__file__).parent
 EVERY = 0.5  # seconds between two looks at the files of a run that is followed
 LARGEST_BODY = 4 * 2**20  # bytes of a form
 ROOM = 2**30  # bytes that an upload leaves free on the disk
+EXPORTED = ("merged", "gguf", "ollama", "adapter")  # the forms of `autotrain export`
 SIZES = ("scratch:100k", "scratch:1m", "scratch:5m", "scratch:25m", "scratch:100m")
 # A report is the work of another process: it stands in a frame of its own, without scripts and without this app's address.
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'self'"
@@ -94,6 +99,7 @@ class AppServer:
             Route("/run/resume", self.resume, methods=["POST"]),
             Route("/run/forget", self.forget, methods=["POST"]),
             Route("/run/removal", self.removal),
+            Route("/run/export", self.export, methods=["POST"]),
             Route("/run/remove", self.remove, methods=["POST"]),
             Route("/run/rename", self.rename, methods=["POST"]),
             Route("/files", self.files_page),
@@ -268,15 +274,21 @@ class AppServer:
 
     async def upload(self, request: Request) -> Response:
         """Write a file of rows below `uploads/`, under a name that is free."""
-        path = self.folders.new_upload(request.query_params.get("name", ""))
-        part = path.with_name(f".{path.name}.part")
+        name = request.query_params.get("name", "")
+        path = self.folders.new_upload(name)
+        remove_abandoned(path.parent)
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
         try:
             with part.open("xb") as file:
                 async for chunk in request.stream():
                     if shutil.disk_usage(path.parent).free < ROOM + len(chunk):
                         raise HTTPException(507, "The disk is almost full: the file was not kept.")
                     file.write(chunk)
-            part.rename(path)
+            while True:
+                with suppress(FileExistsError):  # another upload of this name was faster
+                    move(part, path)
+                    break
+                path = self.folders.new_upload(name)
         except ClientDisconnect:
             return Response(status_code=400)
         except OSError as problem:
@@ -410,6 +422,28 @@ class AppServer:
             raise HTTPException(409, f"{shown} is a run: nothing of it is removed here.")
         self.launcher.forget(folder)
         return JSONResponse({"location": "/runs"})
+
+    async def export(self, request: Request) -> Response:
+        """Write the model of a run in the form of another program, by `autotrain export` in a process of its own, and wait for it."""
+        folder, shown = self._run(request)
+        form, model = (await _body(request)).get("to"), models_of(folder, self._line(folder))
+        if form not in EXPORTED or not model:
+            raise HTTPException(400, f"{shown} has no model that can be exported so.")
+        document = mapping(
+            await self.launcher.answer_of(("export", f"--model={model}", "--to", form, "--format", "json"))
+        )
+        if not document:
+            raise HTTPException(
+                500, "The process that exports has ended: there may be too little memory, or disk, for it."
+            )
+        keys = ("severity", "message", "code", "fix")
+        findings = [
+            {"place": "", "button": "", **{key: str(finding.get(key) or "") for key in keys}}
+            for finding in map(mapping, document.get("findings") or ())
+        ]
+        written = mapping(document.get("exported")).get("folder")
+        told = f"Written to {written}." if written else "Nothing was written."
+        return JSONResponse({"told": told, "findings": self._html("findings.html.jinja", findings=findings)})
 
     async def removal(self, request: Request) -> Response:
         """The question that is asked before a run is removed."""

@@ -423,6 +423,37 @@ def test_the_trials_of_a_sweep_are_listed_with_the_best(pages, planned):
     assert "3 trials" in text and text.count('<span class="badge good">best</span>') == 1 and "0.8" in text
 
 
+def test_a_sweep_that_goes_on_counts_its_trials_and_one_that_was_stopped_is_resumed(pages, planned):
+    folder = write_run(pages.folder / "runs" / "a", {**planned, "sweep": {"trials": 5}}, "running")
+    (folder / "sweep").mkdir()
+    trials = [{"number": n, "state": state} for n, state in enumerate(("complete", "pruned", "running"))]
+    (folder / "sweep" / "trials.json").write_text(json.dumps({"metric": "eval_loss", "trials": trials}))
+    assert "/run/resume" in pages.get("/run?folder=runs/a")  # it was killed
+    with FileLock(folder / ".lock") as lock:
+        lock.write_owner()
+        assert "trial 2 of 5" in pages.get("/run?folder=runs/a")
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**run, "status": "ok", "outcome": {"steps": 2}}))
+    assert "2 of 2" in pages.get("/run?folder=runs/a")  # of the best trial
+
+
+def test_a_model_is_exported_by_the_command_in_a_process_of_its_own(pages, planned):
+    write_run(pages.folder / "runs" / "a", planned)
+    pages.post("/run/export?folder=runs/a", {"to": "/etc"}, status=400)
+    printed = {
+        "exported": {"folder": "runs/a-gguf"},
+        "findings": [{"severity": "warning", "message": EVIL, "code": "E607"}],
+    }
+    program = f"import sys; assert sys.argv[1:] == ['export', '--model=runs/a', '--to', 'gguf', '--format', 'json']; print({json.dumps(printed)!r})"
+    pages.server.launcher.program = (sys.executable, "-c", program)
+    answer = pages.post("/run/export?folder=runs/a", {"to": "gguf"})
+    assert (
+        answer["told"] == "Written to runs/a-gguf." and "E607" in answer["findings"] and EVIL not in answer["findings"]
+    )
+    pages.server.launcher.program = (sys.executable, "-c", "")
+    pages.post("/run/export?folder=runs/a", {"to": "gguf"}, status=500)
+
+
 def test_what_is_missing_is_offered_with_usual_values_and_recognised_columns(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_rows(tmp_path / "pairs.jsonl", [{"question": f"{n}?", "good": "yes", "bad": "no"} for n in range(3)])
@@ -518,6 +549,21 @@ def test_names_from_files_are_escaped_everywhere(pages, planned):
 
 
 # ---- files
+
+
+def test_an_upload_replaces_no_file_that_was_made_meanwhile_and_what_a_killed_server_left_is_in_no_ones_way(pages):
+    folder = pages.folder / "uploads"
+    folder.mkdir()
+    old, young = folder / ".a.jsonl.0a.part", folder / ".rows.jsonl.0b.part"
+    for part in (old, young):
+        part.touch()
+    os.utime(old, (1, 1))
+    names = iter([folder / "rows.jsonl", folder / "rows-2.jsonl"])
+    (folder / "rows.jsonl").write_text("of another tab")
+    pages.server.folders.__dict__["new_upload"] = lambda name: next(names)
+    answer = pages.client.post("/upload?name=rows.jsonl", content=b"{}").json()
+    assert answer == {"path": "uploads/rows-2.jsonl"} and (folder / "rows.jsonl").read_text() == "of another tab"
+    assert {path.name for path in folder.iterdir()} == {"rows.jsonl", "rows-2.jsonl", young.name}
 
 
 def test_a_run_is_removed_from_its_page_after_the_question_and_not_while_it_goes_on(pages, planned):

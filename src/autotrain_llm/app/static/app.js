@@ -12,6 +12,10 @@ function tell(text) {
   tell.timer = setTimeout(() => told.classList.remove("shown"), 5000);
 }
 
+function made(kind, text = "") {
+  return Object.assign(document.createElement("div"), { className: kind, textContent: text });
+}
+
 const GONE = "The app does not answer. Runs that were started go on.";
 const ANOTHER = "The app was started again: open the address that it has printed.";
 
@@ -42,9 +46,11 @@ document.addEventListener("click", async (event) => {
       tell("Selected: copy it with the keyboard.");
     }
   }
-  const acting = event.target.closest("[data-post]");
-  if (acting) act(acting);
+  const button = event.target.closest("[data-post]");
+  if (button) act(button);
 });
+
+let acting = false;  // this page is about to be left for what an action leads to
 
 // Carries out what a button does with its run or its file, when what it asks first was answered.
 async function act(button) {
@@ -52,10 +58,10 @@ async function act(button) {
   const about = file === undefined ? "?folder=" + encodeURIComponent(run) : "?file=" + encodeURIComponent(file);
   const body = await answered(button, about);
   if (!body) return;
-  button.disabled = true;
+  button.disabled = acting = true;
   const answer = await asked(button.dataset.post + about, body);
   if (answer.location) return location.assign(answer.location);
-  button.disabled = false;
+  button.disabled = acting = false;
   if (!answer.problem) return tell(answer.told);
   tell(answer.problem);
   if (answer.status === 409 && run) setTimeout(() => location.reload(), 4000);  // the run may not be in the state that this page shows
@@ -130,6 +136,7 @@ function compose() {
     const number = (n, word) => n + " " + word + (n === 1 ? "" : "s");
     const words = [errors && number(errors, "error"), warnings && number(warnings, "warning")].filter(Boolean).join(", ");
     state.className = "state " + (errors ? "bad" : answer.ready ? "good" : "");
+    one("#where").hidden = !one(".finding");
     state.textContent = answer.ready ? (words ? "Ready, " + words : "Ready to start") : words || "Not ready";
   }
 
@@ -232,6 +239,12 @@ function compose() {
       if (kind === "drop" && event.dataTransfer.files[0]) upload(event.dataTransfer.files[0]);
     });
   }
+  one("#where").addEventListener("click", () => {
+    const finding = one(".finding.error") || one(".finding"), field = finding?.closest("[data-found]")?.dataset.found;
+    const place = field ? one("#f-" + field) : one("button, a", finding);
+    place?.focus();
+    place?.scrollIntoView({ block: "center" });
+  });
   start.addEventListener("click", async () => {
     start.disabled = true;
     state.textContent = "Starting …";
@@ -320,7 +333,9 @@ function follow(folder) {
       const parts = JSON.parse(event.data), live = one("#live"), open = all("details", live).map((part) => part.open);
       live.innerHTML = parts.live;
       all("details", live).forEach((part, index) => (part.open = open[index] || false));
-      if (one("#tools").dataset.shown !== parts.tools) one("#tools").innerHTML = one("#tools").dataset.shown = parts.tools;
+      const tools = made("div");
+      tools.innerHTML = parts.tools;
+      if (one("#tools").innerHTML !== tools.innerHTML) one("#tools").replaceChildren(...tools.childNodes);  // else a button keeps its focus
       const output = one(".output", live);
       if (output) output.scrollTop = output.scrollHeight;
     };
@@ -335,11 +350,26 @@ function follow(folder) {
   begin();
 }
 
+function exporting(form, run) {
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const button = one("button", form), told = one("#exported");
+    button.disabled = true;
+    told.textContent = "Exporting …";
+    one("#export-findings").innerHTML = "";
+    const answer = await asked("/run/export?folder=" + encodeURIComponent(run), { to: one("#to").value });
+    button.disabled = false;
+    told.textContent = answer.problem || answer.told;
+    one("#export-findings").innerHTML = answer.findings || "";
+  });
+}
+
 // One that is not may be resumed, renamed or removed in another tab.
 function watch({ run, stamp }) {
   setInterval(async () => {
-    if (document.hidden) return;
+    if (document.hidden || acting) return;
     const response = await fetch("/run/stamp?folder=" + encodeURIComponent(run)).catch(() => null);
+    if (acting) return;
     if (response?.status === 404 || (response?.ok && (await response.json()).stamp !== stamp)) location.reload();
   }, 3000);
 }
@@ -384,10 +414,6 @@ function trying() {
     for (const [name, value] of Object.entries(JSON.parse(fix.dataset.changes))) if (open.elements[name]) open.elements[name].value = value;
     open.requestSubmit();
   });
-
-  function made(kind, text = "") {
-    return Object.assign(document.createElement("div"), { className: kind, textContent: text });
-  }
 
   async function say(text) {
     const sides = made("sides"), answers = names.map((name) => {
@@ -451,5 +477,6 @@ function trying() {
 if (one("[data-compose]")) compose();
 if (one("[data-runs]")) runs();
 if (one("[data-try]")) trying();
+if (one("#export")) exporting(one("#export"), one("[data-run]").dataset.run);
 if (one("[data-no-runs]")) awaitRuns();
 if (one("[data-run]")) "live" in one("[data-run]").dataset ? follow(one("[data-run]").dataset.run) : watch(one("[data-run]").dataset);

@@ -7,6 +7,7 @@ other tools' words for a choice (`choice_aliases`); those for a trainer are on i
 
 from __future__ import annotations
 
+from autotrain_llm.config.families import why_not_the_family, why_not_the_section
 from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import EMPTY, Record
@@ -79,6 +80,16 @@ STANDS_FOR = {
     "use_int8": ("quantization", "int8"),
     "wandb": ("log", "wandb"),
     "lora_target_linear": ("target_modules", "all-linear"),
+    "float16": ("mixed_precision", "fp16"),
+    "float32": ("mixed_precision", "fp32"),
+    "bfloat16": ("mixed_precision", "bf16"),
+    "eager_attention": ("attn_implementation", "eager"),
+    "flex_attention": ("attn_implementation", "flex_attention"),
+    "use_tensorboard": ("log", "tensorboard"),
+    "use_mlflow": ("log", "mlflow"),
+    "use_trackio": ("log", "trackio"),
+    "pretrain_mode": ("trainer", "generic"),
+    "ipo": ("dpo_loss", "ipo"),
     "use_dpo": ("trainer", "dpo"),
     "use_ppo": ("trainer", "ppo"),
     "use_vllm": ("rl_generation", "vllm"),
@@ -104,6 +115,9 @@ BY_TRAINER: dict[str, tuple[str, ...]] = {
     "top_p": ("rl_top_p",),
     "max_source_length": ("max_prompt_length", "block_size"),
     "max_target_length": ("max_completion_length", "rl_max_new_tokens", "block_size"),
+    "prompt_max_len": ("max_prompt_length", "block_size"),
+    "max_prompt_len": ("max_prompt_length", "block_size"),
+    "prompt_length": ("max_prompt_length", "block_size"),
 }
 # Of these names, those that are accepted where the trainer is known and reads one of the parameters.
 ACCEPTED_BY_TRAINER = ("beta",)
@@ -138,6 +152,18 @@ IN_SECTIONS = {
     "data.prompt_key": "text_column",
     "data.max_response_length": "rl_max_new_tokens",
     "rollout.n": "rl_num_generations",
+    "kl_ctrl.target_kl": "rl_kl_target",
+    "loss.value_coeff": "rl_value_loss_coef",
+    "reward_model.model.path": "rl_reward_model_path",
+    "reward_checkpointer.checkpoint_dir": "rl_reward_model_path",
+    "ref_checkpointer.checkpoint_dir": "model_ref",
+    "ref_policy_checkpointer.checkpoint_dir": "model_ref",
+    "teacher_checkpointer.checkpoint_dir": "teacher_model",
+    "teacher_model.model_path": "teacher_model",
+    "distillation.enabled": "use_distillation",
+    "eval.max_iters": "eval_batches",
+    "log.project": "tracker_project",
+    "log.run": "run_name",
     "data.train_files": "data_path",
     "data.val_files": "eval_dataset_path",
     "optimizer._component_": "optimizer",
@@ -153,6 +179,23 @@ IN_SECTIONS = {
     "lora_parameters.dropout": "lora_dropout",
     "lora_parameters.keys": "target_modules",
 }
+# Sections about another model than the one that is trained: of a name in them, the last part alone tells nothing.
+OF_ANOTHER_MODEL = frozenset(
+    [
+        "critic",
+        "reward_model",
+        "ref",
+        "teacher_models",
+        "reward_and_value_model",
+        "value_checkpointer",
+        "reward_checkpointer",
+        "ref_checkpointer",
+        "ref_policy_checkpointer",
+        "teacher_checkpointer",
+        "reward_tokenizer",
+        "reward_and_value_tokenizer",
+    ]
+)
 # Of these, the ranks of adapters in files that have no switch for one.
 RANKS = ("model.lora_rank", "lora_parameters.rank")
 
@@ -170,7 +213,7 @@ AMBIGUOUS = frozenset({"train_batch_size"})
 # Names that other tools use for something that one of our parameters comes nearest to, with the difference.
 DIFFERENCES: dict[tuple[str, str], str] = {
     ("num_processes", "it counts the processes of one node, and not of all"): "world_size",
-    ("seed", "it seeds everything random, and not the order of the rows alone"): "data_seed",
+    ("seed", "it seeds everything random, and not the order of the rows alone"): "data_seed data_loader_seed",
     ("min_lr_ratio", "it is the share of --lr, and not a rate"): "min_lr lr_end",
     ("decay_ratio", "it is the share of all steps"): "num_decay_steps",
     (
@@ -212,9 +255,41 @@ DIFFERENCES: dict[tuple[str, str], str] = {
     ),
     ("rl_kl_coef", "it is the weight of the KL divergence, whose estimator follows from the trainer"): "kl_penalty",
     ("rl_chunk_size", "it counts answers: prompts times --rl-num-generations"): "rollout_batch_size",
-    ("rl_mini_batch_size", "it counts answers: prompts times --rl-num-generations"): "ppo_mini_batch_size",
+    ("rl_mini_batch_size", "it counts answers: prompts times --rl-num-generations"): (
+        "ppo_mini_batch_size ppo_batch_size"
+    ),
     ("rl_missing_end_penalty", "it is the number that is subtracted from the score"): "non_eos_penalty",
-    ("eval_metrics", "it lists metrics by name, and --use-enhanced-eval turns them on"): "compute_metrics",
+    ("eval_metrics", "it lists metrics by name, and --use-enhanced-eval turns them on"): (
+        "compute_metrics compute_accuracy include_for_metrics"
+    ),
+    ("data_path", "--text-column and --prompt-text-column name its columns"): "pretraining_dataset",
+    ("galore_rank", "its projections are not quantised"): "qgalore_rank",
+    ("galore_update_steps", "its projections are not quantised"): "qgalore_update_proj_gap",
+    ("epochs", "an epoch goes through all prompts once"): "num_episodes",
+    ("eval_steps", "it counts optimizer steps, and --eval-strategy no turns evaluation off"): "test_freq",
+    ("resume", "it continues the run in --output-dir"): "resume_mode auto_resume_from_checkpoints",
+    ("model", "scratch:SIZE is a new model"): "train_from_scratch",
+    ("model_ref", "it names an adapter too, which knows its base model"): "ref_model_adapters ref_adapters",
+    (
+        "rl_reward_model_path",
+        "it names an adapter too, which knows its base model",
+    ): "reward_model_adapters reward_adapters",
+    ("rl_reward_fn", "a function of one's own can ask a server"): "remote_rm_url",
+    ("rl_value_model", "it says what the value function starts from"): "critic_pretrain",
+    ("rl_clip_range", "it is the same in both directions"): (
+        "clip_ratio_low clip_ratio_high epsilon_low eps_clip_low_high cliprange_low cliprange_high"
+    ),
+    ("rl_chunk_size", "it counts answers, and all of a rollout"): "ppo_buffer_size experience_batch_size",
+    ("target_modules", "it names the modules that get an adapter"): (
+        "exclude_modules target_regex lora_key lora_query lora_value lora_projection lora_mlp lora_head oft_target_modules"
+    ),
+    ("early_stopping_patience", "it counts evaluations"): "early_stop_interval",
+    ("warmup_ratio", "it is the share of all steps"): "lr_warmup_fraction",
+    ("batch_size", "it counts the rows on each device"): "ppo_micro_batch_size",
+    ("model", "it names an adapter too, which is trained further"): "adapter_folder",
+    ("eval_steps", "it counts optimizer steps"): "eval.interval",
+    ("text_column", "it names one column"): "columns",
+    ("max_samples", "it limits the rows of training; --eval-batches limits evaluation"): "val_max_samples",
 }
 NEAREST = {
     name: (parameter, difference) for (parameter, difference), names in DIFFERENCES.items() for name in names.split()
@@ -381,25 +456,23 @@ WHY_NOT = {
 }
 
 NO_COUNTERPART = {name: why for why, names in WHY_NOT.items() for name in names.split()}
-# Beginnings that the names of one thing share in every tool, with one of these names: a new one is answered as they are.
-SAME_BEGINNING = {
-    "vllm_": "vllm_mode",
-    "fsdp_": "fsdp_config",
-    "deepspeed_": "deepspeed_config",
-    "ddp_": "ddp_timeout",
-    "rdzv_": "rdzv_id",
-    "bnb_": "bnb_4bit_quant_type",
-    "wandb_": "wandb_entity",
-    "freeze_": "freeze_layers",
-    "liger_": "liger_kernel",
-    "unsloth_": "use_unsloth",
-}
 
 
 def why_not(name: str) -> str | None:
     """Why another tool's parameter does not exist here: of one that is known, of one about the same thing, or of one about an adapter."""
-    alike = next((known for beginning, known in SAME_BEGINNING.items() if name.startswith(beginning)), "")
-    return NO_COUNTERPART.get(name) or NO_COUNTERPART.get(alike) or NO_COUNTERPART.get(name.removeprefix("lora_"))
+    return (
+        NO_COUNTERPART.get(name) or _reason(why_not_the_family(name)) or NO_COUNTERPART.get(name.removeprefix("lora_"))
+    )
+
+
+def why_not_in_its_section(name: str) -> str | None:
+    """Why what a name means together with the sections before it does not exist here; None where its last part has to tell."""
+    return _reason(why_not_the_section(name))
+
+
+def _reason(why: str | None) -> str | None:
+    """A family's reason, which may be that of one of its names."""
+    return NO_COUNTERPART.get(why or "", why)
 
 
 # Other spellings of our own parameters, which are accepted, and other tools' names for them, which are answered.
@@ -421,13 +494,15 @@ def meant_by(name: str) -> str:
 
 
 def of_section(name: str) -> str | None:
-    """The parameter that a name stands for together with the section before it, where the last name alone would not tell or mean another one: a
+    """The parameter that a name stands for together with the sections before it, where the last name alone would not tell or mean another one: a
     known key, or the parameter's own name in two parts (`lora.alpha`)."""
-    key = in_its_section(name)
-    if "." not in key:
-        return None
-    both = key.replace(".", "_")
-    return IN_SECTIONS.get(key) or (both if both in PARAMS else None)
+    parts = [part for part in name.split(".") if part != "init_args"]
+    shortest = len(parts) - 2
+    starts = [index for index, part in enumerate(parts[:-1]) if part in OF_ANOTHER_MODEL] or [shortest]
+    keys = (".".join(parts[start:]) for start in range(starts[-1] + 1) if start <= shortest)
+    known = next((IN_SECTIONS[key] for key in keys if key in IN_SECTIONS), None)
+    both = "_".join(parts[-2:])
+    return known or (both if shortest == starts[-1] >= 0 and both in PARAMS else None)
 
 
 # Trainers of other tools that are one here with a certain setting.

@@ -28,6 +28,7 @@ from autotrain_llm.config.aliases import (
     nearest_choice,
     of_section,
     why_not,
+    why_not_in_its_section,
 )
 from autotrain_llm.config.registry import ANSWERING, PARAMS, TRAINERS, trainers_that_read
 from autotrain_llm.declare.convert import FALSE, TRUE, BadValue, convert, mended
@@ -59,7 +60,7 @@ ROWS_OF_OTHERS = frozenset(
 )
 PATHS = ("path", "dataset_path", "data_path")  # where the rows lie, in a list of data sets with their settings
 # Similarity from which a name is taken for a typo of one of ours, and for one of another tool's.
-CUTOFF, FOREIGN_CUTOFF = 0.75, 0.85
+CUTOFF, FOREIGN_CUTOFF, MISTYPED_CUTOFF = 0.75, 0.85, 0.9
 DATA = ("data_path", "eval_dataset_path")
 ON_THE_HUB = ": a model is uploaded as ACCOUNT/NAME, from --username and the last component of --output-dir"
 
@@ -101,7 +102,7 @@ def unknown(
     message = f"there is no parameter {written}"
     if name in NEAREST:
         return _nearest(name, written, raw, file, given)
-    reason = why_not(name)
+    reason = None if name not in NO_COUNTERPART and _is_mistyped(name) else why_not(name)
     if reason:
         return Finding(f"{message}: {reason}", f"leave {written} out", (name,), file=file, code="P104")
     close, suggestion = _closest(name, raw, is_answering=bool(given.get("inference")))
@@ -142,6 +143,11 @@ def _in_section(name: str, written: str, raw: Any, file: str | None, given: Mapp
     if key in NEAREST:
         return _nearest(key, written, raw, file, given)
     of_both = of_section(name)
+    reason = None if of_both else why_not_in_its_section(name)
+    if reason:
+        return Finding(
+            f"there is no parameter {written}: {reason}", f"leave {written} out", (last,), file=file, code="P104"
+        )
     parameter = of_both or OTHER_NAMES.get(last) or (last if _is_ours(last, given) else None)
     if of_both == key.replace(".", "_"):  # `lora.alpha`: what the last name means alone is nothing to it
         last = of_both
@@ -180,8 +186,9 @@ def _nearest(name: str, written: str, raw: Any, file: str | None, given: Mapping
 
 def is_known_elsewhere(name: str) -> bool:
     """Whether a name is one of ours, or known from another tool."""
+    name = name.replace("-", "_")
     known = (PARAMS, OTHER_NAMES, BY_TRAINER, NEAREST, NO_COUNTERPART)
-    return any(name.replace("-", "_") in names for names in known)
+    return any(name in names for names in known) or why_not(name) is not None
 
 
 A_MIXTURE = "--data-config FILE, a YAML file that lists the data sets, with their weights (docs/mixtures.md)"
@@ -348,7 +355,7 @@ def _names_several(raw: Any) -> bool:
 # --- the value -------------------------------------------------------------------------------------------------------
 
 SHARES = frozenset(
-    ["lr_warmup_ratio", "warmup_fraction", "warmup_proportion"]
+    ["lr_warmup_fraction", "lr_warmup_ratio", "lr_warmup_steps_ratio", "warmup_fraction", "warmup_proportion"]
 )  # names of a share; the others count steps
 ADAPTERS: dict[str, dict[str, Any]] = {"qlora": {"quantization": "int4"}, "dora": {"use_dora": True}}
 SLICED = re.compile(r"([\w.-]+)\[:(\d+)\]")  # a split and the number of its first rows, as `datasets` writes it
@@ -474,6 +481,12 @@ def _closest(name: str, raw: Any, is_answering: bool) -> tuple[str | None, dict[
         return param.name, {}
     changes = _change_to(param, True if raw is None else raw)
     return (param.name, changes) if changes and not _is_outside(param, raw) else (None, {})
+
+
+def _is_mistyped(name: str) -> bool:
+    """Whether a name is so close to one of our parameters that it is rather a typo than one of a family of other tools' names."""
+    close = nearest(name, PARAMS, cutoff=MISTYPED_CUTOFF)
+    return close is not None and _is_alike(name, close) and name.count("_") == close.count("_")
 
 
 def _is_alike(name: str, other: str) -> bool:

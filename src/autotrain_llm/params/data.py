@@ -19,9 +19,8 @@ class Data:
         stage="rows",
         path="input",
         aliases=(
-            "data data_dir data_file dataset dataset_dir dataset_file dataset_name dataset_path "
-            "datasets train_data train_data_path train_dataset train_dataset_path train_file train_file_dir train_path "
-            "training_data"
+            "data data_dir data_file dataset dataset_dir dataset_file dataset_name dataset_path datasets prompt_data "
+            "train_data train_data_path train_dataset train_dataset_path train_file train_file_dir train_path training_data"
         ),
         spellings="data_files data_cache_path",
     )
@@ -41,7 +40,11 @@ class Data:
         on_resume=NO_INFLUENCE,
     )
     train_split: str = param(
-        "train", "Split to train on.", metavar="NAME", stage="rows", aliases="dataset_split dataset_train_split split"
+        "train",
+        "Split to train on.",
+        metavar="NAME",
+        stage="rows",
+        aliases="dataset_split dataset_train_split prompt_split split",
     )
     valid_split: str | None = param(
         None,
@@ -62,8 +65,8 @@ class Data:
         stage="rows",
         path="input",
         aliases=(
-            "eval_data eval_data_path eval_dataset eval_dataset_name eval_file test_datasets "
-            "val_dataset val_file valid_dataset valid_file valid_path validation_dataset validation_file validation_file_dir"
+            "eval_data eval_data_path eval_dataset eval_dataset_name eval_file test_datasets val_dataset val_file "
+            "valid_dataset valid_file valid_path validation_dataset validation_file validation_file_dir"
         ),
     )
     max_samples: int | None = param(
@@ -73,7 +76,7 @@ class Data:
         never={"max_samples": None},
         default_words="all",
         stage="rows",
-        aliases="max_rows max_train_samples train_dataset_sample",
+        aliases="max_rows max_train_samples train_dataset_sample train_max_samples",
     )
     text_column: str | None = param(
         None,
@@ -82,9 +85,9 @@ class Data:
         default_words="detected",
         stage="rows",
         aliases=(
-            "answer_column chosen_column chosen_key chosen_text_column completion_column conversation_column dataset_conversation_field dataset_text_field "
-            "field_messages messages_column messages_field messages_key output_key response_column "
-            "text_field text_key"
+            "answer_column chosen_column chosen_key chosen_text_column completion_column conversation_column "
+            "dataset_conversation_field dataset_text_field field_messages messages_column messages_field messages_key "
+            "output_key response_column text_field text_key"
         ),
     )
     context_columns: list[str] = param(
@@ -156,11 +159,11 @@ class Streaming:
         False,
         "Read the training rows while training and not before; the first 1000 (--check-rows) are checked, and --max-steps is needed.",
         stage="rows",
-        aliases="stream use_streaming",
+        aliases="dataset_streaming stream use_streaming",
     )
     stream_buffer: int = param(
         10_000,
         "Shuffle, and pack, within so many rows at a time.",
         within=AT_LEAST_ONE,
-        aliases="buffer_size shuffle_buffer_size streaming_buffer_size",
+        aliases="buffer_size shuffle_buffer_size streaming_buffer_size streaming_multipack_buffer_size",
     )

@@ -60,7 +60,7 @@ class Distillation:
         within=SHARE,
         search=linear(0.1, 0.9),
         suggested=0.5,
-        aliases="distillation_alpha kd_alpha kd_ratio",
+        aliases="distillation_alpha kd_alpha kd_coef kd_ratio",
         on_resume=TAKES_EFFECT,
     )
     distill_loss: str = param(

@@ -36,6 +36,9 @@ class Distributed:
         1,
         "How many processes divide the tokens of each batch, for rows whose activations don't fit into one GPU's memory.",
         within=AT_LEAST_ONE,
-        aliases="context_parallel_size cp_size sequence_parallel_size sp_size ulysses_sequence_parallel_size",
+        aliases=(
+            "context_parallel_degree context_parallel_size cp_size ring_attn_size sequence_parallel_degree "
+            "sequence_parallel_size sp_size ulysses_sequence_parallel_size"
+        ),
         on_resume=TAKES_EFFECT,
     )

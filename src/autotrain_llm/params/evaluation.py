@@ -24,7 +24,7 @@ class Evaluation:
         "Metrics to compute, as a JSON list or separated by commas; evaluate:NAME or evaluate:FOLDER is one of the library evaluate.",
         metavar="NAMES",
         default_words="the trainer's usual ones",
-        aliases="metrics",
+        aliases="eval_metric metrics",
     )
     eval_save_predictions: bool = param(False, "Save every prediction together with its reference.")
     eval_benchmark: list[str] | None = param(

@@ -41,7 +41,7 @@ class Launching:
         within=AT_LEAST_ONE,
         also=(AUTO,),
         in_trials=False,
-        aliases="gpus gpus_per_node n_gpu n_gpus nproc nproc_per_node num_gpus num_gpus_per_node num_workers_per_node",
+        aliases="gpus gpus_per_node n_gpu n_gpus n_gpus_per_node nproc nproc_per_node num_gpus num_gpus_per_node num_workers_per_node",
     )
     num_nodes: int | None = param(
         None,
@@ -49,7 +49,7 @@ class Launching:
         within=AT_LEAST_ONE,
         default_words="what SLURM, SkyPilot or a Kubeflow TrainJob says, else 1",
         in_trials=False,
-        aliases="nnodes num_machines nodes",
+        aliases="nnodes nodes num_machines",
     )
     head_address: str | None = param(
         None,

@@ -23,9 +23,7 @@ class Lora:
         False,
         "Train a LoRA adapter instead of the whole model.",
         usual=True,
-        aliases=(
-            "adapter fine_tune_type finetuning_type lora lora_type peft_method peft_type sft_type train_type tuner_type use_lora use_peft"
-        ),
+        aliases="adapter fine_tune_type finetuning_type lora lora_type peft_method peft_type sft_type train_type tuner_type use_lora use_peft",
         on_resume=FIXED,
     )
     lora_r: int = param(
@@ -57,17 +55,19 @@ class Lora:
         False,
         "Use DoRA: train the magnitude of each weight column apart from its direction; slower, often better at a low rank.",
         on_resume=FIXED,
+        aliases="peft_use_dora",
     )
     use_rslora: bool = param(
         False,
         "Use rsLoRA: scale the adapter by alpha / sqrt(r), so that its output does not shrink at a high rank.",
         on_resume=FIXED,
+        aliases="peft_use_rslora",
     )
     target_modules: list[str] = param(
         ("all-linear",),
         "Modules that get an adapter, separated by commas.",
         metavar="NAMES|all-linear",
-        aliases=("lora_modules lora_target lora_target_modules peft_target_modules target_module"),
+        aliases="lora_modules lora_target lora_target_modules peft_target_modules target_module",
         on_resume=FIXED,
     )
     merge_adapter: bool = param(

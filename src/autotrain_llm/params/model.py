@@ -29,9 +29,9 @@ class Model:
         used_by_inference=True,
         path="input",
         aliases=(
-            "adapter_name_or_path base_model base_model_name_or_path init_adapter "
-            "lora_model_dir model_id model_id_or_path model_name_or_path model_path pretrain "
-            "pretrained_model pretrained_model_name_or_path sft_model_path"
+            "adapter_name_or_path adapters base_model base_model_name_or_path init_adapter initial_checkpoint_dir "
+            "lora_model_dir model_id model_id_or_path model_name_or_path model_path pretrain pretrained_model "
+            "pretrained_model_name_or_path sft_model_path"
         ),
         spellings="model_name from_weight path",
         on_resume=FIXED,
@@ -44,7 +44,7 @@ class Model:
         stage="model",
         used_by_inference=True,
         path="input",
-        aliases="tokenizer_dir tokenizer_id tokenizer_name tokenizer_name_or_path tokenizer_path",
+        aliases="tokenizer_config tokenizer_dir tokenizer_id tokenizer_name tokenizer_name_or_path tokenizer_path",
         on_resume=FIXED,
     )
     revision: str | None = param(
@@ -56,6 +56,7 @@ class Model:
         used_by_inference=True,
         in_study_name=False,
         on_resume=FIXED,
+        aliases="model_revision revision_of_model",
     )
     cache_dir: str | None = param(
         None,

@@ -19,7 +19,7 @@ class Output:
         path="output",
         machine_specific=True,
         in_trials=False,
-        aliases="export_dir out_dir output save_dir save_path",
+        aliases="default_local_dir export_dir out_dir output save_dir save_path",
         spellings="project_name",
         on_resume=NO_INFLUENCE,
     )
@@ -47,7 +47,7 @@ class Output:
         command=True,
         path="output",
         in_trials=False,
-        aliases="resume_from resume_path",
+        aliases="resume_from resume_from_path resume_path",
         on_resume=NO_INFLUENCE,
     )
     engine: str = param(
@@ -66,7 +66,7 @@ class Hub:
         False,
         "Upload the finished model.",
         in_trials=False,
-        aliases="hub_model_id hub_name hub_repo_id push_to_hub_id push_to_hub_model_id repo_id repository_id",
+        aliases="hub_model_id hub_name hub_path hub_repo_id push_model push_to_hub_id push_to_hub_model_id repo_id repository_id",
     )
     username: str | None = param(
         None,
@@ -74,9 +74,7 @@ class Hub:
         metavar="NAME",
         default_words="the token's own",
         in_trials=False,
-        aliases=(
-            "hf_user hf_username hub_organization hub_user hub_username organization push_to_hub_organization user"
-        ),
+        aliases="hf_user hf_username hub_organization hub_user hub_username organization push_to_hub_organization user",
     )
     token: str | None = param(
         None,
@@ -86,7 +84,7 @@ class Hub:
         default_words="HF_TOKEN",
         used_by_inference=True,
         machine_specific=True,
-        aliases="hf_access_token hf_token hub_token huggingface_token push_to_hub_token",
+        aliases="access_token hf_access_token hf_hub_token hf_token hub_token huggingface_token push_to_hub_token",
     )
     hub_private: bool = param(
         True,

@@ -14,6 +14,7 @@ class LabelSmoothing:
         "Assumed share of pairs whose labels are swapped.",
         within=Bounds(low=0, high=0.5, high_open=True),
         on_resume=TAKES_EFFECT,
+        aliases="dpo_label_smoothing",
     )
 
 
@@ -27,6 +28,6 @@ class Reference:
         metavar="NAME|DIR",
         default_words="--model as it was at the start",
         path="input",
-        aliases="ref ref_model ref_model_name_or_path ref_model_path reference_model reference_model_path",
+        aliases="ref ref_model ref_model_name_or_path ref_model_path ref_pretrain reference_model reference_model_path",
         on_resume=FIXED,
     )

@@ -14,7 +14,7 @@ class RewardSources:
         "Reward model that scores completions: a finished reward run, a folder or a Hub id; several, separated by commas, are summed.",
         metavar="NAME|DIR",
         path="input",
-        aliases="reward_model reward_model_dir reward_model_name_or_path reward_model_path rm rm_path",
+        aliases="reward_model reward_model_dir reward_model_name_or_path reward_model_path reward_pretrain rm rm_path",
     )
     rl_reward_fn: list[str] | None = param(
         None,
@@ -47,7 +47,7 @@ class SamplingOfAnswers:
         "Maximum number of generated tokens per completion.",
         within=AT_LEAST_ONE,
         counterparts=("max_completion_length",),
-        aliases="generate_max_len max_response_length response_length",
+        aliases="generate_max_len max_generated_tokens max_response_length response_length",
     )
     rl_temperature: float = param(1.0, "Sampling temperature.", within=POSITIVE, suggested=1.0, usual_range=(0.0, 5.0))
     rl_top_k: int = param(0, "Sample from the k most likely tokens; 0 for all.", within=NOT_NEGATIVE)

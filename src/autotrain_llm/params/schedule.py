@@ -37,7 +37,7 @@ class Schedule:
         default_words="autotrain-<trainer>",
         searchable=False,
         in_study_name=False,
-        aliases="trackio_project mlflow_experiment_name use_wandb_project",
+        aliases="mlflow_experiment_name project trackio_project trackio_project_name use_wandb_project",
         spellings="wandb_project",
         on_resume=NO_INFLUENCE,
     )
@@ -49,7 +49,7 @@ class Schedule:
         searchable=False,
         in_study_name=False,
         in_trials=False,
-        aliases="wandb_name wandb_run_name",
+        aliases="mlflow_run_name trackio_run_name wandb_name wandb_run_name",
         on_resume=NO_INFLUENCE,
     )
     eval_strategy: str | None = param(
@@ -89,7 +89,7 @@ class Schedule:
         within=AT_LEAST_ONE,
         default_words="--batch-size",
         searchable=False,
-        aliases="per_device_eval_batch_size",
+        aliases="per_device_eval_batch_size val_batch_size",
         on_resume=TAKES_EFFECT,
     )
     save_strategy: str | None = param(
@@ -111,7 +111,11 @@ class Schedule:
         on_resume=NO_INFLUENCE,
     )
     save_total_limit: int = param(
-        2, "Keep at most N checkpoints, the best among them.", within=AT_LEAST_ONE, on_resume=NO_INFLUENCE
+        2,
+        "Keep at most N checkpoints, the best among them.",
+        within=AT_LEAST_ONE,
+        on_resume=NO_INFLUENCE,
+        aliases="max_actor_ckpt_to_keep max_ckpt_num max_ckpt_to_keep",
     )
     load_best_model_at_end: bool = param(
         False,
@@ -131,6 +135,6 @@ class Schedule:
         within=Bounds(low=1),
         never={"early_stopping_patience": None},
         default_words="never",
-        aliases="early_stopping",
+        aliases="early_stopping early_stopping_steps",
         on_resume=TAKES_EFFECT,
     )

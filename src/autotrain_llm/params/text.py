@@ -22,7 +22,10 @@ class ChatTemplate:
         stage="tokens",
         used_by_inference=True,
         path="input",
-        aliases="chat_format chat_template_path conversation_template template template_name",
+        aliases=(
+            "chat_format chat_template_jinja chat_template_path conversation_template custom_chat_template template "
+            "template_name tokenizer_chat_template"
+        ),
         on_resume=FIXED,
     )
 

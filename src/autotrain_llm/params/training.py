@@ -36,6 +36,7 @@ class Training:
         required=True,
         spellings="learning_rate",
         on_resume=TAKES_EFFECT,
+        aliases="actor_learning_rate actor_lr",
     )
     epochs: float | None = param(
         None,
@@ -52,7 +53,7 @@ class Training:
         "Stop after N optimizer steps, whatever --epochs says.",
         within=AT_LEAST_ONE,
         also=(-1,),
-        aliases="iterations iters max_train_steps num_steps num_train_steps total_steps",
+        aliases="iterations iters max_train_steps num_steps num_train_steps total_steps total_training_steps",
         on_resume=NUMBER_OF_STEPS,
     )
     batch_size: int = param(
@@ -64,9 +65,9 @@ class Training:
         required=True,
         suggested=8,
         aliases=(
-            "batch_size_training bs micro_batch_size micro_train_batch_size per_device_batch_size per_device_train_batch_size "
-            "per_device_train_micro_batch_size per_gpu_train_batch_size train_batch_size "
-            "train_micro_batch_size_per_gpu"
+            "batch_size_training bs micro_batch_size micro_batch_size_per_gpu micro_train_batch_size per_device_batch_size "
+            "per_device_train_batch_size per_device_train_micro_batch_size per_gpu_train_batch_size "
+            "ppo_micro_batch_size_per_gpu train_batch_size train_micro_batch_size_per_gpu"
         ),
         on_resume=SAME_STEP,
     )
@@ -76,8 +77,8 @@ class Training:
         within=AT_LEAST_ONE,
         suggested=1,
         aliases=(
-            "accumulate_grad_batches accumulation_steps grad_accum grad_accumulation_steps "
-            "gradient_accumulation_step gradient_accumulation_steps"
+            "accumulate_grad_batches accumulation_steps grad_accum grad_accumulation_steps gradient_accumulation_step "
+            "gradient_accumulation_steps"
         ),
         on_resume=SAME_STEP,
     )
@@ -179,13 +180,13 @@ class Optimisation:
         search=linear(0.0, 0.2),
         suggested=0.1,
         aliases=(
-            "lr_warmup_ratio lr_warmup_steps num_warmup num_warmup_steps warmup warmup_fraction "
+            "lr_warmup_ratio lr_warmup_steps lr_warmup_steps_ratio num_warmup num_warmup_steps warmup warmup_fraction "
             "warmup_proportion warmup_steps"
         ),
         on_resume=TAKES_EFFECT,
     )
     weight_decay: float = param(
-        0.01, "Weight decay.", within=NOT_NEGATIVE, search=linear(0.0, 0.1), aliases="wd", on_resume=TAKES_EFFECT
+        0.01, "Weight decay.", within=NOT_NEGATIVE, search=linear(0.0, 0.1), aliases="l2 wd", on_resume=TAKES_EFFECT
     )
     max_grad_norm: float = param(
         1.0,

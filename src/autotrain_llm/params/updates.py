@@ -15,26 +15,28 @@ class PolicyUpdates:
         within=NOT_NEGATIVE,
         search=log(0.01, 0.5),
         counterparts=("dpo_beta", "kto_beta"),
-        aliases="init_kl_coef kl_coef kl_coefficient",
+        aliases="init_kl_coef kl_coef kl_coeff kl_coefficient kl_loss_coef",
     )
     rl_kl_target: float | None = param(
         None,
         "Adapt --rl-kl-coef after each rollout so that the KL divergence of a completion from the reference model approaches this, in nats.",
         within=POSITIVE,
         default_words="--rl-kl-coef is constant",
+        aliases="kl_target ppo_target",
     )
     rl_clip_range: float = param(
         0.2,
         "Clip range of the probability ratio of a token between the updated policy and the one that sampled it.",
         within=POSITIVE,
         search=linear(0.1, 0.3),
-        aliases="clip_eps clip_range cliprange epsilon",
+        aliases="clip_eps clip_range clip_ratio cliprange eps_clip epsilon",
     )
     rl_entropy_coef: float = param(
         0.0,
         "Entropy coefficient: weight of the policy's entropy, which is subtracted from the loss.",
         within=NOT_NEGATIVE,
         usual_range=(0.0, 1.0),
+        aliases="ent_coef entropy_coef entropy_coeff entropy_loss_coef",
     )
     rl_num_ppo_epochs: int = param(
         4,
@@ -61,5 +63,5 @@ class PolicyUpdates:
         "End a rollout's updates once the KL divergence from the policy that sampled it reaches this, in nats per token.",
         within=POSITIVE,
         default_words="never",
-        aliases="rl_stop_kl",
+        aliases="rl_stop_kl target_kl",
     )

@@ -32,7 +32,7 @@ class Ppo:
         0.99, "Discount factor of later rewards.", within=Bounds(low=0, high=1, low_open=True), aliases="gamma"
     )
     rl_gae_lambda: float = param(
-        0.95, "Lambda of generalised advantage estimation.", within=SHARE, aliases="gae_lambda lam"
+        0.95, "Lambda of generalised advantage estimation.", within=SHARE, aliases="lambd gae_lambda lam"
     )
     rl_value_loss_coef: float = param(
         0.5,
@@ -45,7 +45,7 @@ class Ppo:
         0.2,
         "Clip range of the value function around its predictions at sampling time.",
         within=POSITIVE,
-        aliases="cliprange_value value_clip_range",
+        aliases="cliprange_value value_clip value_clip_range",
     )
     rl_value_model: str | None = param(
         None,

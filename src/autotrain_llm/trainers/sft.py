@@ -29,7 +29,7 @@ class Sft:
     packing: bool = param(
         False,
         "Pack several short rows into one of up to the maximum length; attention keeps them apart.",
-        aliases="pack packed sample_packing",
+        aliases="pack packed packing_samples sample_packing",
         on_resume=FIXED,
     )
     response_only_loss: bool | None = param(
@@ -50,7 +50,7 @@ class Sft:
         default_words="none",
         search=among(5.0, 10.0, 15.0),
         usual_range=(0.0, 100.0),
-        aliases="neftune neftune_noise_alpha noise_alpha",
+        aliases="neftune neftune_noise_alpha noise_alpha noisy_embedding_alpha",
         on_resume=TAKES_EFFECT,
     )
 

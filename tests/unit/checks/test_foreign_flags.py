@@ -491,7 +491,7 @@ TUNED = "tokenizer.path=MODEL checkpointer.checkpoint_dir=scratch:1m dataset.sou
         ("data.train_files=rows.parquet", "--data-path rows.parquet"),
         ("+trainer.total_epochs=2", "--epochs 2"),
         ("model.apply_lora_to_mlp=True", "--target-modules"),
-        ("compile=True", "leave compile= out"),
+        ("compile=True", "--compile on"),
         ("metric_logger.frobs=3", "--help"),
     ],
 )

@@ -15,8 +15,12 @@ from autotrain_llm.trainers.reward import Reward
 from autotrain_llm.trainers.sft import Sft
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
     from autotrain_llm.data.dataset import Dataset, Progress
     from autotrain_llm.data.mixture.config import MixtureConfig
+    from autotrain_llm.data.mixture.mixture import Mixture
     from autotrain_llm.data.prepared.info import PreparedFolder
     from autotrain_llm.data.quality.cross_row_checks import RowChecks
     from autotrain_llm.data.request import DataRequest
@@ -243,16 +247,22 @@ class DataContext:
             self.findings += prepared.findings
         return prepared
 
-    def map_prepared(self, fingerprint: str, *, is_rendered: bool) -> None:
-        """Take the rows that another process of this command has prepared, without reading their files; where they aren't in the cache, as those of a
-        mixture are not, they are prepared when they are needed."""
+    def map_prepared(
+        self, fingerprint: str, *, is_rendered: bool, mixture: Mixture | None = None, sizes: Sequence[Any] = ()
+    ) -> None:
+        """Take the rows that another process of this command has prepared, without reading their files; where they aren't in the cache, they are
+        prepared when they are needed. Of a mixture, `sizes` are how many rows were read of each source, for training and evaluation."""
+        from autotrain_llm.data.mixture.prepare import map_mixture
         from autotrain_llm.data.tokenize.prepare import map_prepared
 
         folders = [folder for folder in (self.stored, self.cache) if folder is not None]
         tokenizer, template = self.models.tokenizer, self.preparation.chat_template
-        if tokenizer is None or self.config.data_config is not None:
+        if tokenizer is None:
             return
-        prepared = map_prepared(fingerprint, folders, tokenizer, template, is_rendered=is_rendered)
+        if mixture is None:
+            prepared = map_prepared(fingerprint, folders, tokenizer, template, is_rendered=is_rendered)
+        else:
+            prepared = map_mixture(mixture, sizes, folders, tokenizer, template, is_rendered=is_rendered)
         if prepared is not None:
             vars(self)["prepared"] = prepared
 

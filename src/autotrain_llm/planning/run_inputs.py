@@ -13,6 +13,9 @@ from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import GIVEN, Config, resolve_layers
 from autotrain_llm.context.evaluation_rows import with_evaluation_rows
 from autotrain_llm.context.run_context import RunContext
+from autotrain_llm.data.mixture.dataset import MixedDataset
+from autotrain_llm.data.mixture.mixture import MixedSource, Mixture
+from autotrain_llm.data.mixture.prepare import sizes_of
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.rollouts import reward_models
@@ -107,18 +110,34 @@ def inputs_of(plan: Plan, context: RunContext, findings: tuple[Finding, ...] = (
 
 @dataclass(frozen=True)
 class PreparedElsewhere:
-    """What the process that made a plan has prepared for others: the folder of a tokenizer that it has trained, and whether its rows are rendered by a
-    chat template."""
+    """What the process that made a plan has prepared for others: the folder of a tokenizer that it has trained, whether its rows are rendered by a
+    chat template, and of a mixture its sources, with how many rows were read of each for training and evaluation."""
 
     tokenizer: str | None
     is_rendered: bool
+    mixture: Mixture | None = None
+    sizes: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> PreparedElsewhere:
+        """What `dataclasses.asdict` has written."""
+        mixture = document["mixture"]
+        if mixture is not None:
+            sources = tuple(MixedSource(**source) for source in mixture["sources"])
+            mixture = Mixture(sources, mixture["weights_by"], mixture["seed"])
+        sizes = tuple((trained, evaluated) for trained, evaluated in document["sizes"])
+        return cls(document["tokenizer"], document["is_rendered"], mixture, sizes)
 
 
 def prepared_here(context: RunContext) -> PreparedElsewhere:
     """What this process has prepared, for those that it starts."""
     is_trained = context.is_scratch and not context.config.tokenizer
     folder = str(context.tokenizer_folder) if is_trained and context.tokenizer_folder else None
-    return PreparedElsewhere(folder, context.prepared is not None and context.prepared.template is not None)
+    prepared, dataset = context.prepared, context.dataset
+    is_rendered = prepared is not None and prepared.template is not None
+    if prepared is None or prepared.mixture is None or not isinstance(dataset, MixedDataset):
+        return PreparedElsewhere(folder, is_rendered)
+    return PreparedElsewhere(folder, is_rendered, prepared.mixture, tuple(sizes_of(dataset)))
 
 
 def context_of(plan: Plan, progress: Progress | None = None, elsewhere: PreparedElsewhere | None = None) -> RunContext:
@@ -131,7 +150,12 @@ def context_of(plan: Plan, progress: Progress | None = None, elsewhere: Prepared
     if elsewhere is not None:
         if elsewhere.tokenizer is not None:
             context.models.take_tokenizer(Path(elsewhere.tokenizer))
-        context.data.map_prepared(plan.data.fingerprint, is_rendered=elsewhere.is_rendered)
+        context.data.map_prepared(
+            plan.data.fingerprint,
+            is_rendered=elsewhere.is_rendered,
+            mixture=elsewhere.mixture,
+            sizes=elsewhere.sizes,
+        )
     if context.prepared is None:
         raise Refused(context.findings)
     if context.prepared.fingerprint != plan.data.fingerprint:

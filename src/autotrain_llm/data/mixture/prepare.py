@@ -22,7 +22,7 @@ from autotrain_llm.data.rules.mixture import (
     sources_are_written_in_different_forms,
 )
 from autotrain_llm.data.tokenize.pipeline import IdleWork
-from autotrain_llm.data.tokenize.prepare import Prepared, join_statistics, prepare
+from autotrain_llm.data.tokenize.prepare import Prepared, join_statistics, map_prepared, prepare
 from autotrain_llm.data.tokenize.prompt_format import CHAT, MIXED, TEXT
 from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
@@ -63,8 +63,39 @@ def prepare_mixture(
     if not preparation.block:
         _check_forms(dataset, parts, observations)
     findings += observations.findings()
-    train = join_rows([part.train for part in parts], [len(source.train) for source in dataset.sources])
-    valid = join_rows([part.valid for part in parts], [len(source.valid) for source in dataset.sources])
+    return _joined(parts, mixture, sizes_of(dataset), findings)
+
+
+def sizes_of(dataset: MixedDataset) -> list[tuple[int, int]]:
+    """How many rows were read of each source, for training and evaluation."""
+    return [(len(source.train), len(source.valid)) for source in dataset.sources]
+
+
+def map_mixture(
+    mixture: Mixture,
+    sizes: Sequence[tuple[int, int]],
+    folders: Sequence[Path],
+    tokenizer: Tokenizer,
+    chat_template: str | None,
+    *,
+    is_rendered: bool,
+) -> Prepared | None:
+    """A mixture that another process has prepared, without reading the files that its rows come from; None if the rows of a source are in none of the
+    folders. `sizes` are how many rows were read of each source; `is_rendered` is whether a chat template renders them."""
+    parts = []
+    for source in mixture.sources:
+        part = map_prepared(source.fingerprint, folders, tokenizer, chat_template, is_rendered=is_rendered)
+        if part is None:
+            return None
+        parts.append(part)
+    return _joined(parts, mixture, sizes, [])
+
+
+def _joined(
+    parts: Sequence[Prepared], mixture: Mixture, sizes: Sequence[tuple[int, int]], findings: Sequence[Finding]
+) -> Prepared:
+    train = join_rows([part.train for part in parts], [trained for trained, _ in sizes])
+    valid = join_rows([part.valid for part in parts], [evaluated for _, evaluated in sizes])
     return Prepared(
         train,
         valid,

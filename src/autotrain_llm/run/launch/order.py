@@ -46,7 +46,7 @@ class Order:
         return cls(
             Plan.from_json(document["plan"]),
             tuple(map(Finding.of_document, document["findings"])),
-            PreparedElsewhere(**document["prepared"]),
+            PreparedElsewhere.from_json(document["prepared"]),
             document["verbose"],
         )
 

@@ -139,14 +139,50 @@ def test_a_phrase_that_differs_between_rows_is_used_or_named_whatever_its_column
     [
         ["Billing and Payments", "Technical Support Desk", "Billing and Payments", "Billing and Payments"],
         ["Mon Nov 30 20:44:48 2026", "Tue Dec 1 10:00:01 2026", "12 March 2021", "March 12, 2021 10:00 PM"],
-        ["Anna Berg", "Jonas Moll", "Greta Lind", "Omar Said"],
+        ["geology", "cooking", "law", "law"],
     ],
 )
-@pytest.mark.parametrize("name", ["subject", "category", "source", "date"])
-def test_categories_dates_and_names_draw_nothing(name, values, tmp_path):
+@pytest.mark.parametrize("name", ["subject", "category", "source", "date", "author"])
+def test_categories_and_dates_draw_nothing(name, values, tmp_path):
     # `source` may be a prompt, and here the question is one.
+    rows = [{"question": f"Where is it, {n}?", "answer": f"There, {n}.", name: value} for n, value in enumerate(values)]
+    assert made(tmp_path, "sft", rows)[1] == ""
+
+
+@pytest.mark.parametrize("name", ["author", "source", "model", "user_name"])
+def test_names_of_persons_and_models_draw_nothing_and_titles_do(name, tmp_path):
+    values = ["Anna Berg", "Jonas Moll", "Greta Lind", "Omar Said"]
     rows = [{**FORMATS["question"], name: value} for value in values]
     assert made(tmp_path, "sft", rows)[1] == ""
+    titles = [{**FORMATS["question"], other: value} for value in values for other in ("name", "topic", "char_name")]
+    assert all(other in made(tmp_path, "sft", titles)[1] for other in ("name", "topic", "char_name"))
+
+
+TOLD = {"lang": "fr de fr de", "level": "easy hard easy hard", "task": "sum sum list list", "domain": "law art law art"}
+
+
+@pytest.mark.parametrize("trainer", ["sft", "generic"])
+@pytest.mark.parametrize("format_name", ["pair", "alpaca", "messages", "question"])
+@pytest.mark.parametrize("name", TOLD)
+def test_what_tells_the_answers_to_one_prompt_apart_is_named(name, format_name, trainer, tmp_path):
+    def row(value, question, answer):
+        text = json.dumps({**FORMATS[format_name], name: value})
+        for before in ("It is over there.", "Over there."):
+            text = text.replace(before, answer)
+        return json.loads(text.replace("Where is it?", question))
+
+    values = TOLD[name].split()
+    rows = [
+        row(value, f"Where is it, {values[:at].count(value)}?", f"It is the {at}") for at, value in enumerate(values)
+    ]
+    assert name in made(tmp_path, trainer, rows)[1]
+    one_answer = [row(value, f"Where is it, {at}?", f"It is the {at}") for at, value in enumerate(values)]
+    assert made(tmp_path, trainer, one_answer)[1] == ""
+
+
+def test_the_language_that_is_asked_for_is_named_and_belongs_to_the_prompt(tmp_path):
+    rows = [{**FORMATS["question"], "target_language": language} for language in ("French", "German")]
+    assert "target_language" in made(tmp_path, "sft", rows)[1]
 
 
 @pytest.mark.parametrize("trainer", READS)

@@ -955,6 +955,52 @@ def test_the_fix_for_unknown_columns_is_about_the_right_ones(trainer, row, fix, 
     )
 
 
+# -- turns in rows, and texts in lists -------------------------------------------------------------------------------------------
+
+SAID = ["Is it open?", "From nine.", "Does it rain?", "It does.", "Who is there?", "Nobody at all."]
+
+
+@pytest.mark.parametrize("column", ["conv_id", "conversation_id", "thread_ts", "dialogue_id", "session", "chat_id"])
+@pytest.mark.parametrize(
+    ("trainer", "row"),
+    [
+        ("sft", lambda text: {"text": text}),
+        ("generic", lambda text: {"text": text}),
+        ("sft", lambda text: {"question": text, "answer": f"{text} I see."}),
+        ("ppo", lambda text: {"prompt": text}),
+    ],
+)
+def test_rows_that_are_turns_of_one_conversation_are_named(trainer, row, column, tmp_path):
+    talk = [{**row(text), column: f"c{at // 2}"} for at, text in enumerate(SAID)]
+    assert codes(opened(tmp_path, talk, trainer)) == ["D244"]
+    assert codes(opened(tmp_path, talk, trainer, ignored_columns=(column,))) == []
+    alone = [{**row(text), column: f"c{at}"} for at, text in enumerate(SAID)]
+    assert codes(opened(tmp_path, alone, trainer)) == []
+
+
+def test_several_answers_to_one_prompt_are_no_turns_unless_they_are_counted_as_such(tmp_path):
+    rows = [
+        {"prompt": f"Why, {at // 2}?", "completion": text, "conversation_id": at // 2} for at, text in enumerate(SAID)
+    ]
+    assert "D244" not in codes(opened(tmp_path, rows))
+    counted = [{**row, "turn": at % 2} for at, row in enumerate(rows)]
+    assert "D244" in codes(opened(tmp_path, counted))
+
+
+@pytest.mark.parametrize("trainer", ["generic", "sft"])
+@pytest.mark.parametrize("is_named", [False, True])
+def test_a_list_of_texts_under_the_name_of_a_text_is_its_paragraphs(trainer, is_named, tmp_path):
+    named = {"text_column": "text", "named": ("text_column",)} if is_named else {}
+    dataset = opened(tmp_path, [{"text": ["One here.", "Two there."]}, {"text": ["Three."]}], trainer, **named)
+    assert [row.text for row in dataset.train] == ["One here.\n\nTwo there.", "Three."] and codes(dataset) == []
+
+
+@pytest.mark.parametrize(("column", "expected"), [("dialog", []), ("conversation", []), ("parts", ["D246"])])
+def test_a_list_of_texts_that_is_taken_as_turns_by_no_name_of_its_own_is_reported(column, expected, tmp_path):
+    dataset = opened(tmp_path, [{column: ["Hi", "Hello"]}] * 2, text_column=column, named=("text_column",))
+    assert len(dataset.train[0].messages) == 2 and codes(dataset) == expected
+
+
 # -- which column is the prompt ------------------------------------------------------------------------------------------------
 
 LONG_ANSWERS = [("It rises in the east, every morning.", "I suppose that it is the moon that rises."),

@@ -17,9 +17,11 @@ from autotrain_llm.data.formats.column_names import (
     COMPLETION,
     JUDGEMENT,
     LABEL,
+    LANGUAGE_OF_THE_ANSWER,
     LINKS,
     MEDIA,
     OF_THE_ANSWER,
+    ORIGIN,
     PREFERENCE_LABEL,
     REASONING,
     REJECTED,
@@ -29,6 +31,8 @@ from autotrain_llm.data.formats.column_names import (
     TOOLS,
     TURN_MASK,
     WEIGHT,
+    WORDS_OF_A_PHRASE,
+    WORDS_OF_A_TITLE,
     is_metadata,
     is_phrase,
 )
@@ -80,9 +84,10 @@ class _UnreadColumn:
             self.repeats_row = markers is not None and self.markers is not None and markers <= self.markers
         self.rows_with_answer += _gives_answer_away(value, example)
 
-    def look_for_phrases(self, value: Any) -> None:
-        """Record the phrases in a value."""
-        phrases = [text.strip() for text in _leaves(value) if isinstance(text, str) and is_phrase(text)]
+    def look_for_phrases(self, name: str, value: Any) -> None:
+        """Record the phrases in a value; two words are the name of a person or a model, and in a column of anything else a title."""
+        least = WORDS_OF_A_PHRASE if ORIGIN.search(plain(name)) else WORDS_OF_A_TITLE
+        phrases = [text.strip() for text in _leaves(value) if isinstance(text, str) and is_phrase(text, least)]
         self.phrases.update(text[:LONGEST] for text in phrases)
         self.rows_with_phrase += bool(phrases)
 
@@ -114,10 +119,15 @@ class ColumnAccount:
         self._opening = ""  # the first of these turns that ends with a tag that it opens
         self._opened = 0  # rows that end with such a turn
         self._unread: dict[str, _UnreadColumn] = {}
+        self._row: tuple[str, str] = ("", "")  # the prompt and the answer of the row that is looked at
+        # By column and prompt, the answers for each value.
+        self._answers_by_value: dict[str, dict[str, dict[str, set[str]]]] = {}
 
     def add(self, example: Example, cells: Cells) -> None:
         """Record what was not read of a row that was converted."""
         self.rows += 1
+        if self.rows <= LOOKED_AT:
+            self._row = _prompt_and_answer(example)
         if len(cells.taken) < len(cells.columns):
             for role in cells.columns.keys() - cells.taken:
                 self._look(cells.columns[role], cells, example)
@@ -160,12 +170,29 @@ class ColumnAccount:
         if self.rows <= LOOKED_AT:
             unread.only_metadata = unread.only_metadata and is_metadata(name, value)
             unread.look_for_repetition(value, example)
-            unread.look_for_phrases(value)
+            unread.look_for_phrases(name, value)
+            self._tell_apart(name, value)
             unread.holds_text = unread.holds_text or any(isinstance(text, str) for text in _leaves(value))
             ids = cells.row.get(self.mapping.columns.get(IDS, ""))
             unread.is_beside_ids &= isinstance(value, list) and isinstance(ids, list) and len(value) == len(ids)
             unread.rows += 1
             unread.distinct.add(str(value)[: LONGEST + 1])
+
+    def _tell_apart(self, name: str, value: Any) -> None:
+        """Record which answer the row's prompt has with this value of a column."""
+        prompt, answer = self._row
+        if answer and not ORIGIN.search(plain(name)):
+            by_prompt = self._answers_by_value.setdefault(name, {})
+            by_prompt.setdefault(prompt, {}).setdefault(str(value), set()).add(answer)
+
+    def _tells_answers_apart(self, name: str, column: _UnreadColumn) -> bool:
+        """Whether prompts have different answers, and the values of a column, each of which comes again, say which: without them nobody could know."""
+        by_prompt = self._answers_by_value.get(name, {}).values()
+        if len({value for values in by_prompt for value in values}) == column.rows:
+            return False  # an identifier
+        asked_again = [values for values in by_prompt if len(set().union(*values.values())) > 1]
+        told = sum(len(values) > 1 and all(len(answers) == 1 for answers in values.values()) for values in asked_again)
+        return told * 2 > len(asked_again)
 
     def unused(self) -> dict[str, str]:
         """Every column that is not read, with the reason."""
@@ -197,8 +224,10 @@ class ColumnAccount:
             return "no text"
         if column.repeats_row and not is_judgement:
             return REPEATS_ROW
-        is_metadata_column = column.only_metadata and not column.is_free_text
-        if (is_metadata_column or column.is_category) and not is_judgement:
+        is_free = column.is_free_text or self._tells_answers_apart(name, column)
+        is_metadata_column = column.only_metadata and not is_free
+        is_category = column.is_category and not is_free and not LANGUAGE_OF_THE_ANSWER.search(plain(name))
+        if (is_metadata_column or is_category) and not is_judgement:
             return "metadata"
         # A part of the prompt that is the same for all rows is no less a part of it.
         is_in_each = column.rows == min(self.rows, LOOKED_AT)
@@ -249,6 +278,8 @@ class ColumnAccount:
         can_be_joined = self.request.rows == "conversations" and self.mapping.format not in ("text", "chosen answers")
         if can_be_joined and "reasoning" not in self.mapping.columns and REASONING.search(name):
             return "reasoning"
+        if LANGUAGE_OF_THE_ANSWER.search(name):
+            return ""
         if OF_THE_ANSWER.search(name) or unread.rows_with_answer * 2 >= unread.rows:
             return "reward" if self.request.rows == "prompts" else "answer"
         return ""
@@ -259,6 +290,15 @@ class ColumnAccount:
             others = sorted({value for value in column.distinct if SPLIT_WORDS.get(value.lower(), "train") != "train"})
             if plain(name) == "split" and column.differs and others and self.request.train_split == "train":
                 self.observations.add(rows_belong_to_another_split, file=file, column=name, splits=others)
+
+
+def _prompt_and_answer(example: Example) -> tuple[str, str]:
+    """What a row asks, and its answer, as texts; no answer where it has none or judges several."""
+    if example.text is not None or example.chosen is not None or example.label is not None:
+        return "", ""
+    if example.messages and example.prompt is None:
+        return str([turn.get("content") for turn in example.messages[:-1]]), str(example.messages[-1].get("content"))
+    return str(example.prompt), str(example.completion or "")
 
 
 def _parts_of_prompt(value: Any) -> list[str]:

@@ -7,16 +7,18 @@ import json
 import re
 import sys
 from collections.abc import Collection, Mapping
+from itertools import pairwise
 from typing import Any
 
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.data.files.packing import without_packing
-from autotrain_llm.data.formats.cells import kind_of_answers
+from autotrain_llm.data.formats.cells import is_empty, kind_of_answers
 from autotrain_llm.data.formats.column_names import (
     CHOSEN,
     COMPLETION,
     JUDGEMENT,
     LABEL,
+    MESSAGES,
     QUESTIONS,
     REJECTED,
     TEXT,
@@ -55,7 +57,11 @@ from autotrain_llm.data.rules.columns import (
     rows_are_token_ids,
     the_first_choice_is_assumed,
 )
-from autotrain_llm.data.rules.conversations import each_text_is_one_turn
+from autotrain_llm.data.rules.conversations import (
+    each_text_is_one_turn,
+    rows_are_turns_of_one_conversation,
+    texts_are_taken_as_turns,
+)
 from autotrain_llm.data.rules.files import the_header_looks_like_a_row
 from autotrain_llm.data.rules.preferences import (
     chosen_and_rejected_are_the_same,
@@ -85,6 +91,10 @@ LISTS_OF_STEPS = (*LISTS_OF_ANSWERS, "steps", "solution_steps", "step_texts")
 SENTENCE_WORDS = 4  # as many words are a sentence, and no name of a column
 HALVES = (("input", "output"), ("source", "target"), ("input_text", "target_text"), ("input_text", "output_text"))
 CELLS = (".csv", ".tsv")
+CONVERSATION_ID = re.compile(
+    r"(?:conv|conversation|dialog|dialogue|thread|session|chat)(?:_?(?:id|ids|idx|index|no|num|number|ts|uuid|key|hash))?"
+)
+TURN_NUMBER = re.compile(r"(?:turn|utterance|utt|message|msg)_?(?:id|idx|index|no|num|number)?")
 
 
 def check_header(columns: Columns, mapping: ColumnMapping | None, name: str, observations: Observations) -> None:
@@ -207,6 +217,38 @@ def _likely_columns(columns: Columns, request: DataRequest) -> dict[str, list[st
     return {"prompt_text_column": prompts} if request.rows == "preferences" else {}
 
 
+def check_turns_in_rows(
+    columns: Columns, mapping: ColumnMapping, request: DataRequest, name: str, observations: Observations
+) -> None:
+    """Report rows that are turns of conversations, by a column that says which conversation each belongs to."""
+    text = next((mapping.columns[role] for role in ("prompt", "instruction", "text") if role in mapping.columns), None)
+    if text is None or "history" in mapping.columns or columns.kind(text) != "text":
+        return
+    for column in columns.names:
+        if column in request.ignored_columns or not CONVERSATION_ID.fullmatch(plain(column)):
+            continue
+        rows_by_value: dict[str, list[dict[str, Any]]] = {}
+        for row in columns.rows:
+            if not is_empty(row.get(column)) and not is_empty(row.get(text)):
+                rows_by_value.setdefault(str(row[column]), []).append(row)
+        groups = [rows for rows in rows_by_value.values() if len(rows) > 1]
+        # Several answers to one prompt are no turns, unless a column counts them as such.
+        follow = [rows for rows in groups if len({str(row[text]) for row in rows}) == len(rows) or _are_counted(rows)]
+        if follow and sum(map(len, follow)) * 2 > sum(map(len, rows_by_value.values())):
+            observations.add(rows_are_turns_of_one_conversation, file=name, column=column)
+            return
+
+
+def _are_counted(rows: list[dict[str, Any]]) -> bool:
+    """Whether a column numbers these rows as turns, one by one."""
+    names = [name for name in rows[0] if TURN_NUMBER.fullmatch(plain(name))]
+    numbers = [[whole_number(row.get(name)) for row in rows] for name in names]
+    return any(
+        None not in of_rows and all(two == one + 1 for one, two in pairwise(of_rows))  # type: ignore[operator]
+        for of_rows in numbers
+    )
+
+
 def check_columns(columns: Columns, mapping: ColumnMapping, name: str, observations: Observations) -> None:
     """Report columns that are valid but probably a mistake: chosen and rejected swapped, one column for both, turns that are broken text."""
     if mapping.format == "text":
@@ -220,6 +262,9 @@ def check_columns(columns: Columns, mapping: ColumnMapping, name: str, observati
     speakers = two_speakers(columns.values[text]) if text is not None else None
     if speakers is not None:
         observations.add(each_text_is_one_turn, file=name, first=speakers[0], second=speakers[1])
+    for column in sorted(mapping.alternating):
+        if plain(column) not in (*MESSAGES, "data"):
+            observations.add(texts_are_taken_as_turns, file=name, column=column)
     if mapping.first_is_assumed:
         observations.add(the_first_choice_is_assumed, file=name, first=mapping.first_choice)
     for column in dict.fromkeys(mapping.columns[role] for role in ANSWER_ROLES if role in mapping.columns):
@@ -437,6 +482,11 @@ def _longer_lists(columns: Columns, texts: list[str]) -> list[str]:
     most = max(inside, key=lambda name: len(str(columns.values[name])), default=None)
     longest = max((len(str(columns.values[name])) for name in texts), default=sys.maxsize)
     return [most] if most is not None and len(str(columns.values[most])) > longest else []
+
+
+def whole_number(value: Any) -> int | None:
+    """A whole number, also one that is written as text; None for anything else."""
+    return int(value) if isinstance(value, int | str) and re.fullmatch(r"-?\d+", str(value).strip()) else None
 
 
 def _has_text(cell: Any) -> bool:

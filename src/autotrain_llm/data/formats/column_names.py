@@ -123,8 +123,16 @@ METADATA_NAME = re.compile(
     r"(?:^|_)(?:id|ids|type|types|model|models|category|lang|language|source|url|name|hash|ip|date|time|license|copyright|configs?|version|"
     r"count|tokens?|length|scores?|rank|level|domain|subject|from|by|index|num|number|quality|difficulty|status|split|metadata|meta)\Z"
 )
-# As many words are a phrase, and more than the name of a person, a model or a place.
-WORDS_OF_A_PHRASE = 3
+# Where a row is from, who wrote it and when: names of persons, models and places, of which a phrase has more words.
+ORIGIN = re.compile(
+    r"(?:^|_)(?:id|ids|uuid|guid|hash|sha256|url|urls|uri|links?|source|sources|dataset|origin|provenance|corpus|split|subset|config|date|datetime|time|"
+    r"timestamp|created(?:_at|_utc)?|updated(?:_at)?|year|authors?|user(?:_name)?|username|annotator|reviewer|submitter|model(?:_name|s)?|generator|engine|"
+    r"licen[cs]e|versions?|doi|files?|file_?name|path|file_?path|repo(?:_name|sitory)?|seed|temperature|scores?|ratings?|quality|by|from|country|state|key|"
+    r"dataset_name|source_name|(?:finish|stop)_reason)\Z"
+)
+WORDS_OF_A_PHRASE, WORDS_OF_A_TITLE = 3, 2
+# The language that is asked for, which a prompt without it doesn't say.
+LANGUAGE_OF_THE_ANSWER = re.compile(r"(?:\A|_)(?:target|tgt|to|output|dest|destination)_?lang(?:uage)?(?:_|\Z)")
 WORD = re.compile(r"[^\W\d_]{2,}(?:['’-][^\W\d_]+)*[.,;:!?]*")
 UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]{8,}"
@@ -165,17 +173,19 @@ def is_good(value: Any) -> bool | None:
     return True if word in GOOD else False if word in BAD else None
 
 
-def is_phrase(text: str) -> bool:
-    """Whether a text is written in words, more of them than a name has; a date, an address or the name of a file is not."""
+def is_phrase(text: str, least: int = WORDS_OF_A_PHRASE) -> bool:
+    """Whether a text is written in words, at least as many as a phrase has; a date, an address or the name of a file is not."""
     words = text.split()
     written = sum(WORD.fullmatch(word.strip('()[]"“”«»')) is not None for word in words)
-    return (written >= WORDS_OF_A_PHRASE and written * 2 > len(words)) or UNSPACED.search(text) is not None
+    return (written >= least and written * 2 > len(words)) or UNSPACED.search(text) is not None
 
 
 def is_metadata(name: str, value: Any) -> bool:
     """Whether a column only identifies or sorts a row: by its name, or because the value looks like an id, a path or a code."""
     name = plain(name)
     is_named_so = name in METADATA or METADATA_NAME.search(name) is not None
+    if LANGUAGE_OF_THE_ANSWER.search(name) is not None:
+        return False
     if name in MEDIA or name in COMPLETION or name in REJECTED:
         return False
     if is_named_so and isinstance(value, str) and value.lstrip()[:1] == "{":

@@ -166,6 +166,13 @@ def _check_size(texts: list[str]) -> None:
 
 def _text(converter: Converter, example: Example, cells: Cells) -> None:
     value = cells.row.get(converter.columns["text"])
+    if isinstance(value, list) and value and converter.columns["text"] in converter.mapping.paragraphs:
+        cells.taken.add("text")
+        text = "\n\n".join(part.strip() for part in map(str, value) if part.strip())
+        if not text:
+            raise RowUnusable(a_cell_is_empty, column=converter.columns["text"])
+        example.text = converter.prompt.question_with_parts(cells, text)
+        return
     if not is_segments(value):
         example.text = converter.prompt.question_with_parts(cells, cells.text("text", is_prompt=True))
         return

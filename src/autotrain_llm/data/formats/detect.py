@@ -64,7 +64,7 @@ WORDS_OF_A_TEXT = 4  # on average; names, tags and titles have fewer
 class ColumnMapping:
     """A format's name and the column of each role.
 
-    `turns` are columns of lists of turns, `written_turns` columns of text whose cells are parsed as turns, `alternating` columns of lists of texts, and `python_values`
+    `turns` are columns of lists of turns, `written_turns` columns of text whose cells are parsed as turns, `alternating` columns of lists of texts that are turns, `paragraphs` those that are one text, and `python_values`
     columns of answers that are lists or objects as Python prints them. `repeating` are contexts that only write out the turns of the prompt. `first_choice` is the label of the first choice of a
     question. `is_judged`: the pairs were made of several answers, by a judgement of them.
     """
@@ -74,6 +74,7 @@ class ColumnMapping:
     turns: frozenset[str] = frozenset()
     written_turns: frozenset[str] = frozenset()
     alternating: frozenset[str] = frozenset()
+    paragraphs: frozenset[str] = frozenset()
     python_values: frozenset[str] = frozenset()
     repeating: frozenset[str] = frozenset()
     first_choice: str = "A"
@@ -103,11 +104,8 @@ def messages(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     named = _named(columns, request, "text_column")
     kinds = (*TURNS, "texts")
     if named is not None or request.text_column is not None:
-        return (
-            ColumnMapping(columns.spelling(named), {"messages": named})
-            if named and columns.kind(named) in kinds
-            else None
-        )
+        is_read = named is not None and columns.kind(named) in kinds and not _are_paragraphs(columns, named, request)
+        return ColumnMapping(columns.spelling(named), {"messages": named}) if named and is_read else None
     column = columns.find(MESSAGES, *kinds)
     if column is None or plain(column) in HISTORY:
         others = [name for name in columns.names if columns.kind(name) in TURNS and not _stands_beside(name)]
@@ -119,6 +117,12 @@ def messages(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     if column is not None and column == _turns_to_answer(columns) and _has_answer(columns):
         return None  # a prompt, whose answer is in a column of its own
     return ColumnMapping(columns.spelling(column), {"messages": column}) if column else None
+
+
+def _are_paragraphs(columns: Columns, column: str, request: DataRequest) -> bool:
+    """Whether lists of texts are the paragraphs of a text, and no turns: by the name of their column, or because texts are wanted."""
+    is_text = plain(column) in TEXT or (request.rows == "documents" and plain(column) not in MESSAGES)
+    return columns.kind(column) == "texts" and is_text
 
 
 def _turns_to_answer(columns: Columns) -> str | None:
@@ -147,14 +151,17 @@ def _stands_beside(name: str) -> bool:
 def text(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """A column of text."""
     named = _named(columns, request, "text_column")
-    if named and columns.kind(named) in ("text", "nothing", SEGMENTS) and not _named(columns, request, "prompt_column"):
+    is_text = named and (
+        columns.kind(named) in ("text", "nothing", SEGMENTS) or _are_paragraphs(columns, named, request)
+    )
+    if named and is_text and not _named(columns, request, "prompt_column"):
         return ColumnMapping("text", {"text": named})
     if named or _named(columns, request, "prompt_column"):
         return None
     column = columns.find((SEGMENTS,), SEGMENTS)
     if column is not None:
         return ColumnMapping("text", {"text": column})
-    column = columns.find(("text",), "text", "nothing")
+    column = columns.find(("text",), "text", "nothing", "texts")
     if column is None:
         return None
     mapping = alpaca(columns, request) or pair(columns, request)
@@ -585,11 +592,13 @@ def _with_written_turns(mapping: ColumnMapping, columns: Columns) -> ColumnMappi
         for column in answers
         if columns.values[column] and all(map(is_written_in_python, columns.values[column]))
     }
+    is_list = "text" in mapping.columns and columns.kind(mapping.columns["text"]) == "texts"
     return replace(
         mapping,
         turns=frozenset(column for column in mapping.columns.values() if columns.kind(column) == "turns"),
         written_turns=frozenset(written),
         alternating=frozenset(alternating),
+        paragraphs=frozenset({mapping.columns["text"]} if is_list else ()),
         python_values=frozenset(printed),
     )
 

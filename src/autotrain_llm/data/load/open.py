@@ -28,6 +28,7 @@ from autotrain_llm.data.formats.column_checks import (
     check_header,
     check_named_columns,
     check_token_ids,
+    check_turns_in_rows,
     check_unused_half,
     lacks_a_pair,
     observe_unrecognised,
@@ -342,6 +343,7 @@ def column_mapping(reading: Reading, tables: list[Table], flag: str) -> tuple[Co
         observe_unrecognised(columns, request, name, observations, flag)
         return None, tables
     check_columns(columns, mapping, name, observations)
+    check_turns_in_rows(columns, mapping, request, name, observations)
     check_token_ids(columns, mapping, request, name, observations)
     if flag == DATA_FLAG:
         reading.reported |= check_unused_half(columns, mapping, request, name, observations)

@@ -307,6 +307,66 @@ def each_text_is_one_turn(file: str, first: str, second: str) -> Iterator[Findin
     )
 
 
+MESSAGES_OF_A_CHAT = """{"conv_id": 1, "speaker": "Ida", "text": "Is it open?"}
+{"conv_id": 1, "speaker": "Per", "text": "From nine."}
+{"conv_id": 2, "speaker": "Ida", "text": "Does it rain?"}
+{"conv_id": 2, "speaker": "Eva", "text": "It does."}
+"""
+
+
+@rule(
+    "D244",
+    WARNING,
+    example=Example(
+        SFT + "rows.jsonl",
+        SFT + "rows.jsonl --ignore-columns conv_id",
+        rows=MESSAGES_OF_A_CHAT,
+        good=MESSAGES_OF_A_CHAT,
+    ),
+)
+def rows_are_turns_of_one_conversation(file: str, column: str) -> Iterator[Finding]:
+    """A column says which conversation each row belongs to, and several rows belong to the same one, each with another text.
+
+    Why: each row is trained on alone, so that the model sees no turn before it, and learns who speaks neither. Who of the speakers is to be the
+    assistant is your decision.
+    Fix: write the turns of each conversation as one row of messages; or, if each row can be understood alone, `--ignore-columns` with that column.
+    """
+    yield Finding(
+        f"{file}: rows with the same {shown(column)} are turns of one conversation, and each of them is trained on alone",
+        'write each conversation as one row: {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}; '
+        f"or, if each row can be understood alone: --ignore-columns {column}",
+        ("data_path", "ignore_columns"),
+        file=file,
+    )
+
+
+LISTED_TURNS = '{"parts": ["Is it open today?", "It is open from nine to five."]}\n{"parts": ["Does it rain?", "It does, since noon."]}\n'
+
+
+@rule(
+    "D246",
+    WARNING,
+    example=Example(
+        f"{SFT}rows.jsonl {CHATML} --text-column parts",
+        f"{SFT}rows.jsonl {CHATML} --text-column dialog",
+        rows=LISTED_TURNS,
+        good=LISTED_TURNS.replace("parts", "dialog"),
+    ),
+)
+def texts_are_taken_as_turns(file: str, column: str) -> Iterator[Finding]:
+    """A column of lists of texts is read as turns of user and assistant, the user first, and its name doesn't say that it holds a conversation.
+
+    Why: a list of texts may as well be the paragraphs of one text.
+    Fix: nothing, if they are turns; else join the texts of each row to one.
+    """
+    yield Finding(
+        f"{file}: the lists of texts in {shown(column)} are taken as turns of user and assistant, the user first",
+        "join the texts of each row to one text, if they are its parts; or write them as messages",
+        DATA,
+        file=file,
+    )
+
+
 STARTED = (
     '{"prompt": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Let me think.\\n<think>"}]}\n'
     '{"prompt": [{"role": "user", "content": "Bye"}, {"role": "assistant", "content": "Let me think.\\n<think>"}]}\n'

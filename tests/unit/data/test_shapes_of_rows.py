@@ -942,6 +942,8 @@ def test_runs_of_langchain_are_conversations(tmp_path):
         ("sft", {"prompt": "Why?", "init_response": "So it is.", "revised_response": "It is so.", "dataset": turns("Why?", "So.")}, "--text-column dataset trains on its conversations"),
         ("generic", {"name": "Moss", "abstract": "A plant without roots.", "note": "A short note.", "boxes": [{"name": "x", "kind": "y"}]}, "--text-column abstract (or note)"),
         ("kto", {"prompt": "Why?", "completion": "So.", "label": [{"value": "Yes"}], "label-suggestion": "No"}, "label holds a list: write one true or false"),
+        ("sft", {"Title": "A title of it", "Body": "How do I sort a list of words?", "AcceptedAnswerBody": "Use the function for it."}, "--prompt-text-column Body --text-column AcceptedAnswerBody"),
+        ("sft", {"personality": ["I like moss.", "I sing."], "utterances": [{"candidates": ["Hi", "Hello"], "history": ["Hey"]}]}, "write what is inside utterances as columns"),
     ],
 )  # fmt: skip
 def test_the_fix_for_unknown_columns_is_about_the_right_ones(trainer, row, fix, tmp_path):
@@ -999,6 +1001,29 @@ def test_a_list_of_texts_under_the_name_of_a_text_is_its_paragraphs(trainer, is_
 def test_a_list_of_texts_that_is_taken_as_turns_by_no_name_of_its_own_is_reported(column, expected, tmp_path):
     dataset = opened(tmp_path, [{column: ["Hi", "Hello"]}] * 2, text_column=column, named=("text_column",))
     assert len(dataset.train[0].messages) == 2 and codes(dataset) == expected
+
+
+def test_a_prompt_beside_a_text_is_offered_as_the_prompt_of_that_text(tmp_path):
+    rows = [{"prompt": f"Write on moss, {n}.", "text": f"Moss is a plant, number {n}, and grows."} for n in range(2)]
+    (finding,) = opened(tmp_path, rows).findings
+    assert finding.code == "D181" and finding.fix.startswith("--prompt-text-column prompt --text-column text")
+    named = opened(tmp_path, rows, prompt_column="prompt", text_column="text", named=("prompt_column", "text_column"))
+    assert [row.prompt for row in named.train] == [row["prompt"] for row in rows] and codes(named) == []
+
+
+def test_token_ids_beside_texts_are_no_part_of_the_prompt(tmp_path):
+    rows = [{"prompt": f"Why {n}?", "completion": "So.", "inputs": [3, 5, n], "context": [1, 2]} for n in range(2)]
+    dataset = opened(tmp_path, rows)
+    assert [row.prompt for row in dataset.train] == ["Why 0?", "Why 1?"]
+
+
+def test_turns_that_end_with_the_answer_are_not_offered_before_the_prompt(tmp_path):
+    rows = [
+        {"prompt": "Why?", "completion": f"So it is, {n}.", "note": turns("Why?", "No.", "Again!", f"So it is, {n}.")}
+        for n in range(2)
+    ]
+    (finding,) = opened(tmp_path, rows, prompt_column="prompt", text_column="completion").findings
+    assert "note" in finding.message and "--context-columns" not in finding.fix
 
 
 # -- which column is the prompt ------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from autotrain_llm.data.formats.column_names import (
     OF_THE_ANSWER,
     ORIGIN,
     PREFERENCE_LABEL,
+    QUESTIONS,
     REASONING,
     REJECTED,
     SETTINGS,
@@ -248,9 +249,10 @@ class ColumnAccount:
             columns = {name: self._unread[name].first for name in unused}
             kinds = {name: self._kind(name) for name in unused}
             inside = {name: _parts_of_prompt(columns[name]) for name in unused}
+            text = self.mapping.columns.get("text", "")
             where = "the prompt" if self.mapping.format != "text" else "the text"
             self.observations.add(
-                columns_are_not_used, file=file, columns=columns, kinds=kinds, inside=inside, where=where
+                columns_are_not_used, file=file, columns=columns, kinds=kinds, inside=inside, where=where, text=text
             )
 
     def _says_which_is_better(self, name: str) -> bool:
@@ -271,6 +273,8 @@ class ColumnAccount:
             return "media"
         if _parts_of_prompt(unread.first):
             return "inside"
+        if name in QUESTIONS and self.mapping.format == "text" and self.request.rows == "conversations":
+            return "prompt"
         if name in MASKS and self.mapping.format == "text":
             return "mask"
         if not unread.holds_text:
@@ -339,9 +343,12 @@ def _gives_answer_away(value: Any, example: Example) -> bool:
     if example.text is not None:
         return False
     answers = [*example.answers(), *(texts_of(example.rejected) if example.rejected is not None else ())]
-    texts = [leaf for leaf in _leaves(value) if isinstance(leaf, str) and len(leaf) >= LEAST_ANSWER]
+    texts = [leaf.strip() for leaf in _leaves(value) if isinstance(leaf, str)]
     return any(
-        len(answer) >= LEAST_ANSWER and (answer in text or text in answer) for text in texts for answer in answers
+        (answer.strip() == text and len(text) >= FEWEST_LETTERS)
+        or (min(len(answer), len(text)) >= LEAST_ANSWER and (answer in text or text in answer))
+        for text in texts
+        for answer in answers
     )
 
 

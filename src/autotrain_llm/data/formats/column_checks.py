@@ -25,6 +25,7 @@ from autotrain_llm.data.formats.column_names import (
     is_good,
     is_metadata,
     is_phrase,
+    words_of,
 )
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.convert import HH_TURN
@@ -194,21 +195,23 @@ def _likely_columns(columns: Columns, request: DataRequest) -> dict[str, list[st
     asking = (*QUESTIONS, "task", "goal", "input")
     answering = (*COMPLETION, "decision", "conclusion", "code")
 
-    def words_of(name: str) -> list[str]:
+    def forms_of(name: str) -> list[str]:
         """The words of a name, each in its singular too: `solutions` are answers as a `solution` is one."""
-        return [form for word in plain(name).split("_") for form in (word, word.removesuffix("s"))]
+        return [form for word in words_of(name) for form in (word, word.removesuffix("s"))]
 
     def with_words(words: Collection[str], others: Collection[str]) -> list[str]:
-        found = [name for name in readable if not {*words_of(name)}.isdisjoint(words)]
+        found = [name for name in readable if not {*forms_of(name)}.isdisjoint(words)]
         if words is asking:  # `human_summary` is an answer
             found = [name for name in found if plain(name).split("_")[-1] not in COMPLETION]
         whole = [name for name in found if not {plain(name), plain(name).removesuffix("s")}.isdisjoint(words)]
-        last = [name for name in found if not {*words_of(name)[-2:]}.isdisjoint(words)]
-        one_half = [name for name in last or found if {*words_of(name)}.isdisjoint(others)]  # `input_output` is both
+        last = [name for name in found if not {*forms_of(name)[-2:]}.isdisjoint(words)]
+        one_half = [name for name in last or found if {*forms_of(name)}.isdisjoint(others)]  # `input_output` is both
         return whole or one_half or last or found
 
     prompts = [name for name in readable if plain(name) in QUESTIONS] or with_words(asking, answering)
     answers = [name for name in with_words(answering, asking) if name not in prompts]
+    if not prompts and answers:  # what is answered has the name of a text
+        prompts = [name for name in readable if plain(name) in TEXT and name not in answers]
     if request.rows == "conversations":
         return {"prompt_text_column": prompts, "text_column": answers}
     if request.rows == "documents":  # the longest texts first
@@ -441,6 +444,10 @@ def _why_nothing_fits(columns: Columns, request: DataRequest) -> tuple[str, tupl
         return "items", (items,)
     if (steps := _labelled_steps(columns)) is not None:
         return "steps", (steps,)
+    holding = [name for name in columns.names if columns.kind(name) in ("list", "object", "texts")]
+    readable = [name for name in columns.texts() if not all(is_metadata(name, value) for value in columns.values[name])]
+    if holding and not readable and request.rows in TRAINED_AS_TOKENS:
+        return "nested", (max(holding, key=lambda name: len(str(columns.values[name]))),)
     number = columns.find(TEXT, "number", "flag")
     if number is not None and not columns.texts():
         return "number", (number,)

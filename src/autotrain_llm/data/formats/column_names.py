@@ -134,6 +134,7 @@ WORDS_OF_A_PHRASE, WORDS_OF_A_TITLE = 3, 2
 # The language that is asked for, which a prompt without it doesn't say.
 LANGUAGE_OF_THE_ANSWER = re.compile(r"(?:\A|_)(?:target|tgt|to|output|dest|destination)_?lang(?:uage)?(?:_|\Z)")
 WORD = re.compile(r"[^\W\d_]{2,}(?:['’-][^\W\d_]+)*[.,;:!?]*")
+BETWEEN_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]{8,}"
 )  # of a language without spaces between its words
@@ -165,6 +166,11 @@ INSIDE = frozenset((*SYSTEM, *HISTORY, *TOOLS, *INPUT, *CONTEXT, *CHOICES, *QUES
     "source",
     "text",
 }
+
+
+def words_of(name: str) -> list[str]:
+    """The words of a column's name, also where capitals divide them."""
+    return plain(BETWEEN_WORDS.sub("_", name.strip())).split("_")
 
 
 def is_good(value: Any) -> bool | None:

@@ -59,6 +59,13 @@ class Columns:
         parts = [part for value in self.values[column] for part in (value if isinstance(value, list) else [value])]
         return all(part is None or isinstance(part, int | float) for part in parts)
 
+    def holds_ids(self, column: str) -> bool:
+        """Whether every cell is a list of whole numbers, such as token ids."""
+        values = self.values[column]
+        return bool(values) and all(
+            isinstance(value, list) and bool(value) and all(type(part) is int for part in value) for value in values
+        )
+
     def texts(self) -> list[str]:
         """The columns that hold text."""
         return [name for name in self.names if self.kind(name) == "text"]

@@ -166,9 +166,9 @@ def _check_size(texts: list[str]) -> None:
 
 def _text(converter: Converter, example: Example, cells: Cells) -> None:
     value = cells.row.get(converter.columns["text"])
-    if isinstance(value, list) and value and converter.columns["text"] in converter.mapping.paragraphs:
+    if converter.columns["text"] in converter.mapping.paragraphs and _are_texts(value):
         cells.taken.add("text")
-        text = "\n\n".join(part.strip() for part in map(str, value) if part.strip())
+        text = "\n\n".join(part.strip() for part in value or () if part.strip())
         if not text:
             raise RowUnusable(a_cell_is_empty, column=converter.columns["text"])
         example.text = converter.prompt.question_with_parts(cells, text)
@@ -183,6 +183,10 @@ def _text(converter: Converter, example: Example, cells: Cells) -> None:
     example.text = converter.prompt.question_with_parts(cells, text)
     before = len(example.text) - len(text)
     example.trained_spans = [(start + before, end + before) for start, end in spans]
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(part, str) for part in value)
 
 
 def _messages(converter: Converter, example: Example, cells: Cells) -> None:

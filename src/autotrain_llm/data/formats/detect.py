@@ -33,6 +33,8 @@ from autotrain_llm.data.formats.column_names import (
     TOOLS,
     TURN_MASK,
     is_metadata,
+    is_phrase,
+    words_of,
 )
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.segments import SEGMENTS
@@ -57,6 +59,7 @@ NESTED_ROWS = {"paragraphs": "qas", "qas": "question"}  # by the column, a key o
 INPUT_AND_OUTPUT = (("input", "output"), ("input", "response"), ("input", "completion"), ("input", "answer"))
 MARKERS_OF_A_TURN = 80  # characters
 SHORTEST_QUOTE = 24  # characters of an answer; a shorter one may be a choice that its question names
+ANSWER_WORDS_OF_A_NAME = frozenset(("answer", "response", "reply", "completion", "solution"))
 WORDS_OF_A_TEXT = 4  # on average; names, tags and titles have fewer
 
 
@@ -164,6 +167,8 @@ def text(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     column = columns.find(("text",), "text", "nothing", "texts")
     if column is None:
         return None
+    if request.rows == "conversations" and answers_beside(columns, column):
+        return None
     mapping = alpaca(columns, request) or pair(columns, request)
     if mapping is not None and not _repeats(columns, column, mapping):
         is_prompt = column in mapping.columns.values()
@@ -223,10 +228,23 @@ def other_text(columns: Columns, request: DataRequest) -> ColumnMapping | None:
         column is not None
         and plain(column) not in COMPLETION
         and request.rows == "conversations"
-        and _has_answer(columns)
+        and (_has_answer(columns) or answers_beside(columns, column))
     ):
         return None  # texts whose answers would be lost
     return ColumnMapping("text", {"text": column}) if column else None
+
+
+def answers_beside(columns: Columns, column: str) -> list[str]:
+    """Columns of text that are answers by a word of their name, such as `AcceptedAnswerBody`, and of phrases that are not in this column's text."""
+
+    def is_answer(name: str) -> bool:
+        if columns.kind(name) != "text" or ANSWER_WORDS_OF_A_NAME.isdisjoint(words_of(name)):
+            return False
+        rows = [row for row in columns.rows if isinstance(row.get(name), str) and is_phrase(row[name])]
+        apart = sum(row[name].strip() not in str(row.get(column)) for row in rows)
+        return len(rows) * 2 > len(columns.rows) and apart * 2 > len(rows)
+
+    return [name for name in columns.names if name != column and is_answer(name)]
 
 
 def only_text(columns: Columns) -> str | None:
@@ -495,7 +513,10 @@ def _with_prompt_parts(mapping: ColumnMapping, columns: Columns, request: DataRe
 
     def add(role: str, names: Sequence[str], *kinds: str) -> None:
         column = next((found for name in names if free(found := columns.find((name,), *kinds))), None)
-        if column is not None and role not in roles:
+        is_ids = (
+            role == "input" and column is not None and columns.holds_ids(column)
+        )  # `inputs` beside `inputs_pretokenized`
+        if column is not None and role not in roles and not is_ids:
             roles[role] = column
 
     if request.reasoning_column in columns.values and free(request.reasoning_column):
@@ -515,7 +536,7 @@ def _with_prompt_parts(mapping: ColumnMapping, columns: Columns, request: DataRe
         found = [column for name in known if (column := columns.find((name,))) is not None and free(column)]
         # `references` that are an object are answers to compare with.
         found = [column for column in found if plain(column) != "references" or columns.kind(column) != "object"]
-        contexts += [column for column in found if columns.kind(column) != "nothing"]
+        contexts += [column for column in found if columns.kind(column) != "nothing" and not columns.holds_ids(column)]
         guessed = [name for name in contexts if name not in request.context_columns]
         repeating = frozenset(name for name in guessed if _writes_out_turns(columns, name, mapping))
         repeated = [*repeating, *(name for name in guessed if _repeats(columns, name, mapping))]

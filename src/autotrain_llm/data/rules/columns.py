@@ -117,6 +117,9 @@ def no_format_fits_the_columns(
             fix = f"write a prompt into a column of each row, such as {about[0]}"
         case _:
             fix = "name the columns: " + " ".join(_naming(name, likely.get(name, ())) for name in parameters)
+            if case == "nested":
+                fix = f"write what is inside {first} as columns of the rows, or as messages: no column holds text or turns, and none could be named"
+                first = ""
             fix += (
                 f"; there is more text inside {first}, which is trained on if it is joined to one text in a column of its own"
                 if first
@@ -356,7 +359,12 @@ NOTED = '{"prompt": "One?", "completion": "Yes.", "note": "It is easy."}\n{"prom
     follows_from=("P201",),
 )
 def columns_are_not_used(
-    file: str, columns: Mapping[str, Any], kinds: Mapping[str, str], inside: Mapping[str, Sequence[str]], where: str
+    file: str,
+    columns: Mapping[str, Any],
+    kinds: Mapping[str, str],
+    inside: Mapping[str, Sequence[str]],
+    where: str,
+    text: str = "",
 ) -> Iterator[Finding]:
     """Columns that hold text, lists or objects are not used for training.
 
@@ -366,13 +374,22 @@ def columns_are_not_used(
     Fix: put them before the prompt with `--context-columns`, or name them under `--ignore-columns`. Reasoning is joined to the answers with
     `--reasoning-column`; write judgements into the answers, or leave them out.
     """
-    # `kinds` are `answer` for a column whose name says that it belongs to an answer, `reward` for one that sampled answers could be compared with, `judgement` for one that may say which of two answers is better, `reasoning` for one that leads to the answer, `media` for images and sounds, `link` for the row that comes before, `setting` for what has no effect here: what is no text, or a judgement beside the one that pairs are made by, `mask` for what says which parts of a text are trained on, and `inside` for an object with tools or a system prompt in it.
+    # `text` is the column of whole texts. `kinds` are `prompt` for a column of what that text answers, `answer` for a column whose name says that it belongs to an answer, `reward` for one that sampled answers could be compared with, `judgement` for one that may say which of two answers is better, `reasoning` for one that leads to the answer, `media` for images and sounds, `link` for the row that comes before, `setting` for what has no effect here: what is no text, or a judgement beside the one that pairs are made by, `mask` for what says which parts of a text are trained on, and `inside` for an object with tools or a system prompt in it.
     named = ", ".join(f"{shown(name)} ({_example(value)})" for name, value in columns.items())
     contexts = [name for name in columns if not kinds[name]]
     answers = [name for name in columns if kinds[name] == "answer"]
     judgements = [name for name in columns if kinds[name] == "judgement"]
     thoughts = [name for name in columns if kinds[name] == "reasoning"]
-    fixes = [f"--context-columns {_names(contexts)} puts {_them(contexts)} before {where}"] if contexts else []
+    known = (
+        f", if {'they are' if len(contexts) > 1 else 'it is'} known before the answer" if where == "the prompt" else ""
+    )
+    fixes = [f"--context-columns {_names(contexts)} puts {_them(contexts)} before {where}{known}"] if contexts else []
+    asked = next((name for name in columns if kinds[name] == "prompt"), None)
+    if asked is not None:
+        fixes.insert(
+            0,
+            f"--prompt-text-column {shown(asked)} --text-column {shown(text)} trains on {shown(text)} as the answer to {shown(asked)}",
+        )
     if "mask" in kinds.values():
         fixes.append(
             'to train parts of a text, write it as segments: [{"label": false, "text": "…"}, {"label": true, "text": "…"}]'

@@ -384,11 +384,11 @@ def columns_are_not_used(
         f", if {'they are' if len(contexts) > 1 else 'it is'} known before the answer" if where == "the prompt" else ""
     )
     fixes = [f"--context-columns {_names(contexts)} puts {_them(contexts)} before {where}{known}"] if contexts else []
-    asked = next((name for name in columns if kinds[name] == "prompt"), None)
-    if asked is not None:
+    prompt = next((name for name in columns if kinds[name] == "prompt"), None)
+    if prompt is not None:
         fixes.insert(
             0,
-            f"--prompt-text-column {shown(asked)} --text-column {shown(text)} trains on {shown(text)} as the answer to {shown(asked)}",
+            f"--prompt-text-column {shown(prompt)} --text-column {shown(text)} trains on {shown(text)} as the answer to {shown(prompt)}",
         )
     if "mask" in kinds.values():
         fixes.append(

@@ -47,7 +47,8 @@ STATES = {
     KILLED: ("Killed", "bad"),
 }
 RESUMABLE = ("failed", "interrupted", KILLED)
-CHATS = "AutoModelForCausalLM"  # the class of models that answer
+# The classes of models that answer, and of those that score answers.
+CHATS, SCORES = "AutoModelForCausalLM", "AutoModelForSequenceClassification"
 TAIL = 16 * 1024  # bytes at the end of metrics.jsonl in which its last line is looked for
 SHOWN_SAMPLES = 8
 
@@ -231,6 +232,7 @@ class View:
     can_resume: bool
     model: str  # what is there to talk with or to train further: the finished model, else the newest checkpoint; empty if nothing is
     can_answer: bool
+    can_score: bool  # whether it is a reward model, which ppo and its kind can be trained with
 
 
 def view_of(folder: Path, shown: str, state: str | None = None) -> View:
@@ -278,6 +280,7 @@ def view_of(folder: Path, shown: str, state: str | None = None) -> View:
         and (any(map(is_complete, checkpoints_in(folder))) or (line.kind == "sweep" and (folder / SWEEP).is_dir())),
         model=model,
         can_answer=bool(model) and produces == CHATS,
+        can_score=bool(model) and produces == SCORES,
     )
 
 

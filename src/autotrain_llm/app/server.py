@@ -44,7 +44,18 @@ from autotrain_llm.app.keeping import (
 )
 from autotrain_llm.app.launching import Launcher, started_in, words_to_resume
 from autotrain_llm.app.predictions import Predictions, predictions_of
-from autotrain_llm.app.runs import OK, STARTING, STOPPING, Line, View, comparison_of, line_of, models_of, view_of
+from autotrain_llm.app.runs import (
+    OK,
+    RUNNING,
+    STARTING,
+    STOPPING,
+    Line,
+    View,
+    comparison_of,
+    line_of,
+    models_of,
+    view_of,
+)
 from autotrain_llm.app.values import FormCommand, read_form, with_changes
 from autotrain_llm.app.workers import Checks, Ended, Worker
 from autotrain_llm.config.registry import PARAMS, TRAINERS
@@ -60,6 +71,12 @@ HERE = Path(__file__).parent
 EVERY = 0.5  # seconds between two looks at the files of a run that is followed
 LARGEST_BODY = 4 * 2**20  # bytes of a form
 ROOM = 2**30  # bytes that an upload leaves free on the disk
+FILLED_BY_LINKS = (
+    "trainer",
+    "model",
+    "data_path",
+    "rl_reward_model_path",
+)  # fields of the form, by links of other pages
 EXPORTED = ("merged", "gguf", "ollama", "adapter")  # the forms of `autotrain export`
 SIZES = ("scratch:100k", "scratch:1m", "scratch:5m", "scratch:25m", "scratch:100m")
 # A report is the work of another process: it stands in a frame of its own, without scripts and without this app's address.
@@ -168,7 +185,7 @@ class AppServer:
                 if isinstance(cell, dict) and cell.get("source") not in (DEFAULT, TRAINER_DEFAULT)
             }
             texts |= texts_of_run(given)
-        texts |= {name: request.query_params[name] for name in ("model", "data_path") if request.query_params.get(name)}
+        texts |= {name: request.query_params[name] for name in FILLED_BY_LINKS if request.query_params.get(name)}
         lines = [line for line in await asyncio.to_thread(self._lines) if line.state == OK]
         return self._page(
             "compose.html.jinja",
@@ -588,7 +605,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"code": _with_code, "address": _address, "bytes": show_bytes, "day": _day}
-    environment.globals |= {"starting": STARTING, "stopping": STOPPING, "row_endings": ROW_ENDINGS}
+    environment.globals |= {"running": RUNNING, "starting": STARTING, "stopping": STOPPING, "row_endings": ROW_ENDINGS}
     return environment
 
 

@@ -341,6 +341,14 @@ def test_a_stopped_run_is_tried_and_trained_further_from_its_newest_checkpoint(p
     assert f'name="model" value="{checkpoint}"' in pages.get(f"/compose?model={checkpoint}")
 
 
+def test_a_reward_model_is_the_reward_of_another_training(pages, planned):
+    write_run(pages.folder / "runs" / "a", {**planned, "trainer": "reward"})
+    address = "/compose?trainer=ppo&rl_reward_model_path=runs/a"
+    text = pages.get("/run?folder=runs/a")
+    assert address in text.replace("&amp;", "&") and "/try?" not in text
+    assert 'name="rl_reward_model_path" value="runs/a"' in pages.get(address)
+
+
 def test_a_pipeline_that_was_stopped_or_killed_says_so(pages):
     folder = pages.folder / "runs" / "two"
     folder.mkdir(parents=True)

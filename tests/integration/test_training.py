@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -452,3 +453,34 @@ def test_batches_made_ahead_give_the_same_losses(
     assert [entry["loss"] for entry in usual.history if "loss" in entry] == [
         entry["loss"] for entry in ahead.history if "loss" in entry
     ]
+
+
+def test_a_batch_of_tokens_with_room_for_all_rows_is_the_batch_of_all_rows(chat_rows: Path, tmp_path: Path) -> None:
+    count = len(chat_rows.read_text(encoding="utf-8").splitlines())
+    small = {"model": "scratch:100k", "block_size": 128, "epochs": 3, "logging_steps": 1}
+    of_rows = run(chat_rows, tmp_path / "rows", **small, batch_size=count)
+    of_tokens = run(chat_rows, tmp_path / "tokens", **small, batch_size=1, batch_tokens=128 * count)
+    assert of_rows.plan.steps == of_tokens.plan.steps == 3
+    assert of_tokens.plan.schedule.tokens_of_batch == of_tokens.plan.data.total_tokens
+    losses = [[entry["loss"] for entry in report.history if "loss" in entry] for report in (of_rows, of_tokens)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_batches_of_tokens_are_nearly_full_and_a_resumed_run_has_the_same(chat_rows: Path, tmp_path: Path) -> None:
+    flags = {
+        "model": "scratch:100k",
+        "block_size": 64,
+        "batch_tokens": 192,
+        "batch_size": 1,
+        "gradient_accumulation": 2,
+    }
+    whole = run(chat_rows, tmp_path / "whole", **flags)
+    assert 0.8 * 192 < whole.plan.schedule.tokens_of_batch <= 192
+    halfway = max(1, whole.plan.steps // 2)
+    run(chat_rows, tmp_path / "parts", **flags, save_strategy="steps", save_steps=halfway, save_total_limit=9)
+    for later in (tmp_path / "parts" / "checkpoints").iterdir():
+        if later.name != f"checkpoint-{halfway}":
+            shutil.rmtree(later)
+    (tmp_path / "parts" / "model.safetensors").unlink()
+    run(chat_rows, tmp_path / "parts", **flags, save_strategy="steps", save_steps=halfway, resume=True)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))

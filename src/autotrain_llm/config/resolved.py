@@ -39,6 +39,8 @@ PRESET = "preset"
 TRAINER_DEFAULT = "trainer default"
 DEFAULT = "default"
 GIVEN = (COMMAND_LINE, CONFIG_FILE, PRESET)  # from the highest precedence
+# Values that come with a given parameter, where they are not given themselves.
+IMPLIED: Mapping[str, Mapping[str, Any]] = {"batch_tokens": {"batch_size": 1, "packing": True}}
 
 
 class Config(
@@ -192,7 +194,13 @@ def resolve_layers(layers: Mapping[str, Layer], config_file: str | None = None) 
         layers = {**layers, PRESET: preset_layer(preset, above)}
     given = [(source, layers.get(source, NO_LAYER)) for source in GIVEN]
     trainer = trainer_of(layer.values for _, layer in given)
-    every = (*given, (TRAINER_DEFAULT, Layer(trainer.defaults)))
+    implied = {
+        name: value
+        for name, others in IMPLIED.items()
+        if verdict(PARAMS[name], trainer) == READS and any(layer.values.get(name) for _, layer in given)
+        for name, value in others.items()
+    }
+    every = (*given, (TRAINER_DEFAULT, Layer({**trainer.defaults, **implied})))
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     origins: dict[str, Origin] = {}

@@ -26,7 +26,7 @@ from autotrain_llm.planning.evaluation import decide_evaluation, evaluated_rows
 from autotrain_llm.planning.kinds import CLASSES, KEPT_HEAD, NEW_HEAD, REGRESSION
 from autotrain_llm.planning.memory_budget import Memory
 from autotrain_llm.planning.optimizers import decide_optimizer, learning_rates
-from autotrain_llm.planning.order import epoch_order
+from autotrain_llm.planning.order import epoch_order, pack_tokens
 from autotrain_llm.planning.plan import (
     AdapterPlan,
     DataPlan,
@@ -273,7 +273,9 @@ def _layout(config: Config, context: RunContext) -> LayoutPlan:
         return LayoutPlan("padded", reason, packing=False)
     if config.engine == "trl" and not packing:
         return LayoutPlan("padded", "TRL's trainer pads", packing=False)
-    return LayoutPlan("packed" if packing else "flat", "rows are concatenated without padding", packing)
+    name = "packed" if packing else "flat"
+    longest = pack_tokens(context) if packing else None
+    return LayoutPlan(name, "rows are concatenated without padding", packing, longest)
 
 
 def _precision(config: Config, context: RunContext, memory: Memory) -> PrecisionPlan:
@@ -337,7 +339,16 @@ def _schedule(config: Config, context: RunContext, rows: int) -> SchedulePlan:
         patience=config.early_stopping_patience,
         trackers=decide_trackers(config, context.machine.environment),
         context_parallel=config.context_parallel if config.context_parallel > 1 else None,
+        tokens_of_batch=_tokens_of_batch(config, context, rows),
     )
+
+
+def _tokens_of_batch(config: Config, context: RunContext, packs: int) -> float | None:
+    """The tokens of a batch with `--batch-tokens`: the mean over all packs; of a mixture, whose epochs leave packs out, it is not counted."""
+    prepared = context.prepared
+    if not config.applies("batch_tokens") or not config[Sft].batch_tokens or prepared is None or prepared.mixture:
+        return None
+    return round(float(prepared.statistics["total_tokens"]) / max(1, packs), 1)
 
 
 def _arguments(

@@ -36,6 +36,7 @@ from autotrain_llm.planning.schedule import accumulated_batches
 from autotrain_llm.planning.sharding import obstacles
 from autotrain_llm.planning.value_function import value_model_of
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SEPARATE, SHARED, Ppo
+from autotrain_llm.trainers.sft import Sft
 
 if TYPE_CHECKING:
     from autotrain_llm.models.metadata import ModelMetadata
@@ -315,6 +316,10 @@ class Memory:
         changed = config.value_of(self.context.limit.parameter) if config is not self.config else None
         return int(changed) if changed and changed > 0 else self.context.limit.tokens
 
+    def _budget(self, config: Config) -> int:
+        """The tokens of `--batch-tokens`; 0 without."""
+        return config[Sft].batch_tokens or 0 if config.applies("batch_tokens") else 0
+
     def _batch(self, config: Config, full: bool) -> Batch:
         spec, prepared = config.trainer_spec, self.context.prepared
         assert prepared is not None
@@ -324,7 +329,7 @@ class Memory:
             tokens = int(phase.batch_size) * row
             return Batch(tokens, row, row, tokens)
         accumulated = accumulated_batches(config, self.context)
-        key = (config.batch_size, self._limit(config), full, accumulated)
+        key = (config.batch_size, self._limit(config), full, accumulated, self._budget(config))
         if key not in self._batches:
             order = epoch_order(self.context, packing=False)
             self._batches[key] = self._largest(config, prepared.train, order, config.batch_size, accumulated, full)
@@ -334,7 +339,7 @@ class Memory:
         """The batch with the most tokens among those that the run makes of these rows."""
         limit, each = self._limit(config), 1 if self._is_single(rows) else 2
         if full or len(rows) == 0 or self.layout.packing:
-            tokens = size * each * limit
+            tokens = size * each * max(limit, self._budget(config))
             return Batch(tokens, limit, limit, tokens)
         evaluates = isinstance(order, DataOrder)
         left = self.schedule.steps * accumulated * size * self.schedule.batches_at_once
@@ -389,6 +394,8 @@ class Memory:
             yield {"gradient_checkpointing": True}
         if config.batch_size > 1:
             yield self._halved(config.batch_size // 2)
+        if self._budget(config) // 2 > self._limit(config):
+            yield {"batch_tokens": self._budget(config) // 2}
         yield from self._shorter(self._longest(config) // 2)
         yield from self._less_resident()
         if self._can_be_divided():
@@ -468,6 +475,10 @@ class Memory:
         while size:
             yield self._halved(size)
             size //= 2
+        budget = self._budget(config) // 2
+        while budget > self._limit(config):
+            yield {"batch_tokens": budget}
+            budget //= 2
         is_whole = self.shards == 1 and not self._can_be_divided()  # what follows is not combined with parts
         if is_whole and not config.peft and OPTIMIZERS[config.optimizer].states:
             yield {"optimizer": "adafactor"}
@@ -491,7 +502,8 @@ class Memory:
         if self.shape is None:
             return {}
         name = self.context.limit.parameter
-        largest = {"batch_size": self._most("batch_size", checkpointing), name: self._most(name, checkpointing)}
+        size = "batch_tokens" if self._budget(self.config) else "batch_size"
+        largest = {size: self._most(size, checkpointing), name: self._most(name, checkpointing)}
         if self.config.peft:
             fitting = [rank for rank in RANKS if self._fits({"lora_r": rank}, checkpointing)]
             largest["lora_r"] = max(fitting, default=None)
@@ -507,7 +519,7 @@ class Memory:
         low, high = 1, 2
         if not fits(low):
             return None
-        context_length = self.context.context_length if full else None
+        context_length = self.context.context_length if full and name != "batch_tokens" else None
         most = min(LARGEST, context_length or LARGEST) if full else max(1, self.schedule.rows)
         while high < most and fits(high):
             low, high = high, high * 2

@@ -200,11 +200,13 @@ class LengthPlan:
 
 @dataclass(frozen=True)
 class LayoutPlan:
-    """How rows make a batch: `padded`, `flat` (one stream without padding), or `packed` (flat, several rows to an item)."""
+    """How rows make a batch: `padded`, `flat` (one stream without padding), or `packed` (flat, several rows to an item, of at most
+    `pack_tokens` tokens)."""
 
     name: str
     why: str
     packing: bool
+    pack_tokens: int | None = field(default=None, metadata=omitted_if_none())
 
 
 @dataclass(frozen=True)
@@ -288,7 +290,8 @@ class TrackerPlan:
 class SchedulePlan:
     """The number of steps and rows, and when to log, evaluate and save. `rows` is counted after packing.
 
-    `context_parallel` processes divide the tokens of each batch; None if each has batches of its own.
+    `context_parallel` processes divide the tokens of each batch; None if each has batches of its own. `tokens_of_batch`, with `--batch-tokens`, is the
+    mean over an epoch.
     """
 
     rows: int
@@ -306,6 +309,7 @@ class SchedulePlan:
     patience: int | None
     trackers: tuple[TrackerPlan, ...]
     context_parallel: int | None = field(default=None, metadata=omitted_if_none())
+    tokens_of_batch: float | None = field(default=None, metadata=omitted_if_none())
 
     @property
     def batches_at_once(self) -> int:

@@ -235,7 +235,8 @@ def _trained_on(plan: Plan) -> str:
 
 def _how(plan: Plan) -> list[Row]:
     arguments, schedule = plan.arguments, plan.schedule
-    batch = plural(arguments.per_device_train_batch_size, "answer" if plan.rollouts else "row")
+    counted = "answer" if plan.rollouts else "row" if schedule.tokens_of_batch is None else "pack"
+    batch = plural(arguments.per_device_train_batch_size, counted)
     if arguments.gradient_accumulation_steps > 1:
         batch += f" x {arguments.gradient_accumulation_steps} accumulated"
     if schedule.batches_at_once > 1:
@@ -249,6 +250,7 @@ def _how(plan: Plan) -> list[Row]:
     return [
         *(_resumed(plan, plan.resume) if plan.resume else ()),
         ("steps", f"{plan.steps} of {batch}", "of a stream" if plan.data.streaming else epochs),
+        *_tokens_of_step(plan),
         *(_processes(plan.sharding, schedule.processes) if plan.sharding else ()),
         *_launched(plan),
         *(_divided(schedule.context_parallel) if schedule.context_parallel else ()),
@@ -259,6 +261,22 @@ def _how(plan: Plan) -> list[Row]:
         ("layout", plan.layout.name, plan.layout.why),
         ("precision", plan.precision.name, plan.precision.why),
         *([("layers", "compiled", plan.compiled)] if plan.compiled else []),
+    ]
+
+
+def _tokens_of_step(plan: Plan) -> list[Row]:
+    """The tokens of an optimizer step over all processes, where batches are counted in tokens."""
+    budget, schedule = plan.values.get("batch_tokens"), plan.schedule
+    if not budget:
+        return []
+    batches = schedule.rows_of_step
+    mean = schedule.tokens_of_batch
+    return [
+        (
+            "tokens of a step",
+            f"at most {batches * budget:,}" + ("" if mean is None else f", {batches * mean:,.0f} on average"),
+            _source(plan, "batch_tokens"),
+        )
     ]
 
 

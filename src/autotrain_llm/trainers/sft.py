@@ -32,6 +32,15 @@ class Sft:
         aliases="pack packed packing_samples sample_packing",
         on_resume=FIXED,
     )
+    batch_tokens: int | None = param(
+        None,
+        "Tokens of a batch on each process, in place of its rows: batches are packs of at most that many tokens. Implies --packing and --batch-size 1.",
+        within=LENGTH,
+        default_words="rows are counted",
+        counterparts=("batch_size",),
+        aliases="max_tokens_per_batch tokens_per_batch max_batch_tokens",
+        on_resume=FIXED,
+    )
     response_only_loss: bool | None = param(
         None,
         "Train on the answers only, not on the prompts.",

@@ -74,7 +74,8 @@ class Recipe:
 
     def make_dataset(self, rows: Any) -> Any:
         """The dataset of items that batches are made of, from prepared rows."""
-        packs = pack_rows(rows, self.plan.length.tokens) if self.plan.layout.packing else None
+        layout = self.plan.layout
+        packs = pack_rows(rows, layout.pack_tokens or self.plan.length.tokens) if layout.packing else None
         return RowGroups(rows, packs)
 
     def prepare(self, loaded: Loaded) -> None:

@@ -41,7 +41,7 @@ class NextToken(Recipe):
             return super().make_source(started)
         settings = StreamSettings(
             buffer=plan.data.streaming.buffer,
-            pack_length=plan.length.tokens if plan.layout.packing else None,
+            pack_length=(plan.layout.pack_tokens or plan.length.tokens) if plan.layout.packing else None,
             batch_size=plan.schedule.batch_size,
             seed=plan.arguments.data_seed,
         )

@@ -161,6 +161,7 @@ IN_SECTIONS = {
     "teacher_checkpointer.checkpoint_dir": "teacher_model",
     "teacher_model.model_path": "teacher_model",
     "distillation.enabled": "use_distillation",
+    "lr_schedule.name": "scheduler",
     "eval.max_iters": "eval_batches",
     "log.project": "tracker_project",
     "log.run": "run_name",

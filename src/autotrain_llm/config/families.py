@@ -220,7 +220,7 @@ FAMILIES: dict[str, str] = {
         "override_optimizer_config optimizer_impl muon_* sgd_* lisa_* momentum"
     ),
     "lr_scheduler_kwargs": (
-        "lr_div_factor lr_quadratic_warmup cosine_constant_* num_cycles zero_indexed_step warmup_style lr_decay_iters"
+        "lr_schedule.warmup_init lr_schedule.arguments lr_div_factor lr_quadratic_warmup cosine_constant_* num_cycles zero_indexed_step warmup_style lr_decay_iters"
     ),
     "rope_scaling": ("rope_* use_pose pose_* sliding_window attn_* attention_*"),
     "generation keeps keys and values by itself, and training needs none": "use_cache use_kv_cache enable_kv_cache",

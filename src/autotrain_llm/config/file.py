@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from autotrain_llm.config.aliases import BLOCKS, IN_SECTIONS, NEAREST, NO_COUNTERPART, RENAMED
+from autotrain_llm.config.aliases import BLOCKS, IN_SECTIONS, NEAREST, NO_COUNTERPART, RENAMED, of_section
 from autotrain_llm.config.arguments import ParsedArguments, known_first, outside_of_blocks
 from autotrain_llm.config.foreign_names import is_known_elsewhere
 from autotrain_llm.config.registry import PARAMS
@@ -153,7 +153,7 @@ def _entries(part: ConfigPart, arguments: ParsedArguments) -> Iterator[Entry]:
         param = PARAMS.get(entry.name)
         if entry.value is None and _sets_nothing(entry.name):
             continue
-        if entry.value is False and param is not None and param.command and param.default is False:
+        if entry.value is False and param is not None and param.command and not param.default:
             continue  # `strict: false` of another tool
         if param is not None and param.command and not (param.in_files or param.answering):
             message = f"{entry.where} is an option of the command and can't be in a config file"
@@ -168,7 +168,7 @@ def _sets_nothing(name: str) -> bool:
     stand in a file is its default, in place of what another file sets."""
     param = PARAMS.get(RENAMED.get(name, name))
     if param is None:
-        return is_known_elsewhere(name.rpartition(".")[2])
+        return is_known_elsewhere(name.rpartition(".")[2]) or of_section(name) is not None
     return param.command and not (param.in_files or param.answering)
 
 
@@ -188,15 +188,16 @@ def _latest(entries: Iterable[Entry], arguments: ParsedArguments) -> list[Entry]
 
 
 def _set(entry: Entry, arguments: ParsedArguments) -> None:
-    """Set the value of an entry, from the environment if it is `${NAME}`."""
+    """Set the value of an entry; of `${NAME}` that of another key of the file, as OmegaConf has it, or of the environment."""
     param = PARAMS.get(RENAMED.get(entry.name, entry.name))
     if entry.value is None and param is not None and not param.nullable:
         return  # the default
     variable = _variable(entry.value)
-    if variable is not None and variable not in os.environ:
+    known = {**os.environ, **{key: value for key, value in arguments.beside.items() if key == variable}}
+    if variable is not None and variable not in known:
         arguments.findings.append(_unset(variable, entry))
         return
-    value = entry.value if variable is None else os.environ[variable]
+    value = entry.value if variable is None else known[variable]
     arguments.set(entry.name, value, written=f"{entry.where!r}", file=entry.file)
 
 

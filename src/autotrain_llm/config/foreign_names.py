@@ -32,6 +32,7 @@ from autotrain_llm.config.aliases import (
 )
 from autotrain_llm.config.registry import ANSWERING, PARAMS, TRAINERS, trainers_that_read
 from autotrain_llm.declare.convert import FALSE, TRUE, BadValue, convert, mended
+from autotrain_llm.declare.document import load_json
 from autotrain_llm.declare.finding import Finding, in_words, typed
 from autotrain_llm.declare.nearest import nearest, same_spelling
 from autotrain_llm.declare.param import Param, flag_of
@@ -75,9 +76,15 @@ def unknown(
 ) -> Finding:
     """Name the right parameter, and its value if it can be derived. `given` are the values parsed so far, which include the trainer, and `beside`
     all names of the same source with their values as they were written."""
-    of_step = _rows_of_a_step(name, written, raw, file, given, beside)
-    if of_step is not None:
-        return of_step
+    together = (
+        _rows_of_a_step(name, written, raw, file, given, beside)
+        or _scale_of_a_rank(name, written, raw, file, beside)
+        or _registered_rows(name, written, raw, file, given, beside)
+    )
+    if together is not None:
+        return together
+    if "max_steps" not in given and name.rpartition(".")[2] in WARMUPS:
+        given = {**given, **_steps_beside(beside)}
     if "." in name or _is_ours(name, given):
         return _in_section(name, written, raw, file, given).replace(parameters=(name,))
     trainer = given.get("trainer")
@@ -134,6 +141,59 @@ def _rows_of_a_step(
     message = f"{written} is called --batch-size here, and --batch-size {whole} counts the rows of an optimizer step"
     fix = f"{in_words(changes)} in place of {in_words({'batch_size': whole})}"
     return Finding(message, fix, (name,), file=file, code="P102")
+
+
+def _scale_of_a_rank(name: str, written: str, raw: Any, file: str | None, beside: Mapping[str, Any]) -> Finding | None:
+    """The finding for the scale of an adapter (mlx-lm) whose rank stands beside it: alpha is their product. None for any other name."""
+    if in_its_section(name) != "lora_parameters.scale":
+        return None
+    try:
+        alpha = float(raw) * float(beside[name.removesuffix("scale") + "rank"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    changes = {"lora_alpha": int(alpha) if alpha.is_integer() else alpha}
+    return Finding(
+        f"{written} times the rank is called --lora-alpha here",
+        changes=changes,
+        parameters=("scale",),
+        file=file,
+        code="P102",
+    )
+
+
+REGISTRY = "dataset_info.json"
+
+
+def _registered_rows(
+    name: str, written: str, raw: Any, file: str | None, given: Mapping[str, Any], beside: Mapping[str, Any]
+) -> Finding | None:
+    """The finding for the name of a data set that a file in its folder knows (LLaMA-Factory), and for that folder beside a name. None for any other."""
+    if name == "dataset_dir" and "dataset" in beside:
+        message = f"there is no parameter {written}: --data-path is the path of the rows itself"
+        return Finding(message, f"leave {written} out", (name,), file=file, code="P104")
+    if name != "dataset" or given.get("data_path") is not None or not isinstance(raw, str):
+        return None
+    registry = Path(str(beside.get("dataset_dir") or "data")) / REGISTRY
+    rows = _registered(registry, raw.strip())
+    if rows is None:
+        return None
+    message = f"{written} is called --data-path here, and {registry} has {rows} under the name {raw.strip()}"
+    return Finding(message, guess={"data_path": rows}, parameters=(name,), file=file, code="P102")
+
+
+def _registered(registry: Path, name: str) -> str | None:
+    """The file, or the data set on the Hub, that a registry has under a name; None if it has none, or can't be read."""
+    try:
+        known = load_json(registry.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    entry = known.get(name) if isinstance(known, dict) else None
+    if not isinstance(entry, dict):
+        return None
+    file, on_the_hub = entry.get("file_name"), entry.get("hf_hub_url")
+    if isinstance(file, str) and (registry.parent / file).exists():
+        return str(registry.parent / file)
+    return on_the_hub if isinstance(on_the_hub, str) else None
 
 
 def _in_section(name: str, written: str, raw: Any, file: str | None, given: Mapping[str, Any]) -> Finding:
@@ -413,9 +473,14 @@ def _switched(name: str, param: Param, word: str | None) -> Translation:
     return Translation({param.name: value}, word in (None, *TRUE, *FALSE))
 
 
+CLASSES = ("optimizer", "scheduler")  # what torchtune and LitGPT name by the class or function with its module
+
+
 def _chosen(name: str, param: Param, raw: Any) -> Translation:
     """The choice that a value, or the name itself, stands for."""
     word = str(raw)
+    if param.name in CLASSES:  # `torch.optim.AdamW`
+        word = word.rpartition(".")[2]
     if param.name == "trainer":
         changes, guess = ({"trainer": word}, EMPTY) if word in TRAINERS else trainer_meant(word)
         return Translation(dict(changes or guess), bool(changes))
@@ -425,6 +490,15 @@ def _chosen(name: str, param: Param, raw: Any) -> Translation:
     near = None if same else nearest_choice(param.name, word)
     value = same or near
     return Translation({param.name: value} if value else {}, near is None)
+
+
+WARMUPS = {name for name, parameter in OTHER_NAMES.items() if parameter == "warmup_ratio"}
+
+
+def _steps_beside(beside: Mapping[str, Any]) -> dict[str, int]:
+    """The steps of the run, which another name of the same source gives."""
+    steps = [value for name, value in beside.items() if OTHER_NAMES.get(name, name) == "max_steps"]
+    return {"max_steps": int(steps[0])} if steps and str(steps[0]).isdecimal() else {}
 
 
 def _warmup(raw: Any, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pytest
 
 from autotrain_llm.config.aliases import ACCEPTED_BY_NAME, NO_COUNTERPART
 from autotrain_llm.config.families import FAMILIES
+from autotrain_llm.config.file import read_config
 from autotrain_llm.config.foreign_names import is_known_elsewhere, unknown
 from autotrain_llm.config.registry import ANSWERING, PARAMS
 from autotrain_llm.declare.finding import Finding
@@ -90,3 +91,68 @@ def test_a_family_is_no_way_round_a_parameter():
 
 def test_a_family_that_names_a_reason_names_one_that_is_there():
     assert {why for why in FAMILIES if " " not in why} <= set(NO_COUNTERPART)
+
+
+# ---- names that mean something together with those beside them
+
+
+def test_a_scale_and_a_rank_are_alpha(tmp_path):
+    (tmp_path / "lora.yaml").write_text("lora_parameters:\n  rank: 8\n  scale: 20.0\n")
+    changes = [dict(finding.changes) for finding in read_config(str(tmp_path / "lora.yaml")).findings]
+    assert changes == [{"lora_r": 8, "peft": True}, {"lora_alpha": 160}]
+
+
+@pytest.mark.parametrize(("folder", "beside"), [("data", {}), ("elsewhere", {"dataset_dir": "elsewhere"})])
+def test_the_name_of_a_data_set_is_looked_up_where_its_tool_does(folder, beside, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "mine.json").write_text("[]")
+    registry = {
+        "mine": {"file_name": "mine.json"},
+        "theirs": {"hf_hub_url": "them/rows"},
+        "gone": {"file_name": "gone.json"},
+    }
+    (tmp_path / folder / "dataset_info.json").write_text(json.dumps(registry))
+    found = {
+        name: unknown("dataset", "--dataset", name, beside={"dataset": name, **beside}) for name in [*registry, "other"]
+    }
+    assert dict(found["mine"].guess) == {"data_path": f"{folder}/mine.json"} and not found["mine"].changes
+    assert dict(found["theirs"].guess) == {"data_path": "them/rows"}
+    assert not found["gone"].guess and not found["other"].guess
+    for name in beside:
+        finding = unknown(name, f"--{name}", folder, beside={"dataset": "mine", **beside})
+        assert finding.fix == f"leave --{name} out"
+
+
+def test_a_registry_that_is_damaged_is_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dataset_info.json").write_text("{")
+    assert not unknown("dataset", "--dataset", "mine").guess
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "changes"),
+    [
+        ("optimizer._component_", "torch.optim.AdamW", {"optimizer": "adamw_torch"}),
+        ("optimizer.class_path", "torch.optim.AdamW", {"optimizer": "adamw_torch"}),
+        ("lr_scheduler._component_", "torchtune.training.lr_schedulers.get_cosine_schedule_with_warmup", {"scheduler": "cosine"}),
+        ("lr_schedule.name", "cosine_decay", {"scheduler": "cosine"}),
+    ],
+)  # fmt: skip
+def test_a_class_or_function_stands_for_the_choice_of_its_name(name, value, changes):
+    assert dict(unknown(name, name, value).changes) == changes
+
+
+def test_steps_of_warm_up_are_a_share_of_the_steps_beside_them(tmp_path):
+    (tmp_path / "lora.yaml").write_text("iters: 1000\nlr_schedule:\n  warmup: 100\n")
+    changes = [dict(finding.changes) for finding in read_config(str(tmp_path / "lora.yaml")).findings]
+    assert changes == [{"max_steps": 1000}, {"warmup_ratio": 0.1}]
+
+
+def test_a_variable_may_be_another_key_of_the_file(tmp_path):
+    (tmp_path / "tune.yaml").write_text(
+        "output_dir: made\ncheckpointer:\n  output_dir: ${output_dir}\ntokenizer:\n  max_seq_len: null\n"
+    )
+    parsed = read_config(str(tmp_path / "tune.yaml"))
+    assert [dict(finding.changes) for finding in parsed.findings] == [{"output_dir": "made"}]

@@ -980,6 +980,51 @@ def test_rows_that_are_turns_of_one_conversation_are_named(trainer, row, column,
     assert codes(opened(tmp_path, alone, trainer)) == []
 
 
+@pytest.mark.parametrize("column", ["speaker", "Speaker ID", "sender"])
+def test_rows_of_speakers_who_take_turns_are_named(column, tmp_path):
+    rows = [{"text": text, column: f"S{at % 2}"} for at, text in enumerate(SAID)]
+    assert codes(opened(tmp_path, rows)) == ["D244"]
+    assert codes(opened(tmp_path, [{**row, column: "S0"} for row in rows])) == []
+    assert codes(opened(tmp_path, [{**row, column: f"S{at}"} for at, row in enumerate(rows)])) == []
+
+
+@pytest.mark.parametrize("good", ["response_better", "goodAnswer", "text_winning", "the accepted reply"])
+def test_two_names_that_differ_in_better_and_worse_alone_are_a_pair(good, tmp_path):
+    bad = {"response_better": "response_worse", "goodAnswer": "badAnswer", "text_winning": "text_losing"}
+    rows = [{"prompt": f"Why {n}?", good: "So.", bad.get(good, "the rejected reply"): "No."} for n in range(2)]
+    dataset = opened(tmp_path, rows, "dpo")
+    assert pair_of(dataset) == [("So.", "No.")] * 2 and codes(dataset) == []
+
+
+def test_ratings_that_are_written_as_text_rate_a_list_of_answers(tmp_path):
+    rows = [{"instruction": f"Why {n}?", "generations": ["No.", "So."], "ratings": ["2", "4"]} for n in range(2)]
+    assert pair_of(opened(tmp_path, rows, "dpo")) == [("So.", "No.")] * 2
+
+
+@pytest.mark.parametrize("trainer", ["sft", "generic"])
+@pytest.mark.parametrize("column", ["ideal", "reference", "expected_output"])
+def test_the_ideal_answer_to_turns_that_have_none_is_their_answer(column, trainer, tmp_path):
+    rows = [{"input": turns(f"Why {n}?"), column: "So it is."} for n in range(2)]
+    dataset = opened(tmp_path, rows, trainer)
+    assert [row.completion[-1]["content"] for row in dataset.train] == ["So it is."] * 2 and codes(dataset) == []
+    whole = [{"messages": turns(f"Why {n}?", "So."), column: f"It is so, {n}."} for n in range(2)]
+    assert codes(opened(tmp_path, whole, trainer)) == ["D181"]
+
+
+def test_keys_of_several_words_are_text_that_has_to_be_named(tmp_path):
+    rows = [
+        {"prompt": f"Which {n}?", "completion": "This.", "scores": {f"In the sea {n}": 1, "On a hill": 0}}
+        for n in range(2)
+    ]
+    (finding,) = opened(tmp_path, rows).findings
+    assert finding.code == "D181" and "scores" in finding.message
+
+
+def test_questions_in_a_column_of_turns_are_reported_as_taken_for_turns(tmp_path):
+    rows = [{"turns": ["Why is it so?", "And since when?"]}] * 2
+    assert codes(opened(tmp_path, rows)) == ["D246"] and "D246" in codes(opened(tmp_path, rows, "ppo"))
+
+
 def test_several_answers_to_one_prompt_are_no_turns_unless_they_are_counted_as_such(tmp_path):
     rows = [
         {"prompt": f"Why, {at // 2}?", "completion": text, "conversation_id": at // 2} for at, text in enumerate(SAID)

@@ -15,6 +15,7 @@ from autotrain_llm.data.formats.column_names import (
     BESIDE_TOKENS,
     CHOSEN,
     COMPLETION,
+    IDEAL,
     JUDGEMENT,
     LABEL,
     LANGUAGE_OF_THE_ANSWER,
@@ -284,7 +285,7 @@ class ColumnAccount:
             return "reasoning"
         if LANGUAGE_OF_THE_ANSWER.search(name):
             return ""
-        if OF_THE_ANSWER.search(name) or unread.rows_with_answer * 2 >= unread.rows:
+        if name in IDEAL or OF_THE_ANSWER.search(name) or unread.rows_with_answer * 2 >= unread.rows:
             return "reward" if self.request.rows == "prompts" else "answer"
         return ""
 
@@ -355,7 +356,9 @@ def _gives_answer_away(value: Any, example: Example) -> bool:
 def _leaves(value: Any) -> list[Any]:
     """What is in a value, inside its lists and objects, but for the roles of turns."""
     if isinstance(value, dict):
-        return [leaf for key, part in value.items() if key not in ROLE_KEYS for leaf in _leaves(part)]
+        # A key of several words is text as well, as the choices in `{"In the sea": 1, "On a hill": 0}`.
+        keys = [key for key in value if isinstance(key, str) and is_phrase(key)]
+        return keys + [leaf for key, part in value.items() if key not in ROLE_KEYS for leaf in _leaves(part)]
     if isinstance(value, list):
         return [leaf for part in value for leaf in _leaves(part)]
     return [] if value is None else [value]

@@ -12,7 +12,7 @@ from typing import Any
 
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.data.files.packing import without_packing
-from autotrain_llm.data.formats.cells import is_empty, kind_of_answers
+from autotrain_llm.data.formats.cells import is_empty, kind_of_answers, prompt_key
 from autotrain_llm.data.formats.column_names import (
     CHOSEN,
     COMPLETION,
@@ -92,9 +92,12 @@ LISTS_OF_STEPS = (*LISTS_OF_ANSWERS, "steps", "solution_steps", "step_texts")
 SENTENCE_WORDS = 4  # as many words are a sentence, and no name of a column
 HALVES = (("input", "output"), ("source", "target"), ("input_text", "target_text"), ("input_text", "output_text"))
 CELLS = (".csv", ".tsv")
+# `turns` may as well be the questions that a conversation is made of.
+TALKS = frozenset((*MESSAGES, "data")) - {"turns"}
 CONVERSATION_ID = re.compile(
     r"(?:conv|conversation|dialog|dialogue|thread|session|chat)(?:_?(?:id|ids|idx|index|no|num|number|ts|uuid|key|hash))?"
 )
+SPEAKERS = ("speaker", "speaker_id", "speaker_idx", "speaker_name", "sender", "sender_id", "sender_name")
 TURN_NUMBER = re.compile(r"(?:turn|utterance|utt|message|msg)_?(?:id|idx|index|no|num|number)?")
 
 
@@ -212,10 +215,14 @@ def _likely_columns(columns: Columns, request: DataRequest) -> dict[str, list[st
     answers = [name for name in with_words(answering, asking) if name not in prompts]
     if not prompts and answers:  # what is answered has the name of a text
         prompts = [name for name in readable if plain(name) in TEXT and name not in answers]
+    if not prompts:
+        objects = [name for name in columns.names if columns.kind(name) == "object"]
+        prompts = [name for name in objects if all(prompt_key(cell) in QUESTIONS for cell in columns.values[name])]
     if request.rows == "conversations":
         return {"prompt_text_column": prompts, "text_column": answers}
     if request.rows == "documents":  # the longest texts first
         texts = [name for name in readable if any(is_phrase(str(value)) for value in columns.values[name])]
+        texts += [name for name in columns.names if columns.kind(name) == "texts"]  # paragraphs
         return {"text_column": sorted(texts, key=lambda name: -sum(len(str(value)) for value in columns.values[name]))}
     return {"prompt_text_column": prompts} if request.rows == "preferences" else {}
 
@@ -226,6 +233,11 @@ def check_turns_in_rows(
     """Report rows that are turns of conversations, by a column that says which conversation each belongs to."""
     text = next((mapping.columns[role] for role in ("prompt", "instruction", "text") if role in mapping.columns), None)
     if text is None or "history" in mapping.columns or columns.kind(text) != "text":
+        return
+    speaker = columns.find(SPEAKERS)
+    can_speak = speaker is not None and speaker not in request.ignored_columns and mapping.format == "text"
+    if speaker is not None and can_speak and _takes_turns(columns, speaker):
+        observations.add(rows_are_turns_of_one_conversation, file=name, column=speaker, case="speaker")
         return
     for column in columns.names:
         if column in request.ignored_columns or not CONVERSATION_ID.fullmatch(plain(column)):
@@ -240,6 +252,13 @@ def check_turns_in_rows(
         if follow and sum(map(len, follow)) * 2 > sum(map(len, rows_by_value.values())):
             observations.add(rows_are_turns_of_one_conversation, file=name, column=column)
             return
+
+
+def _takes_turns(columns: Columns, speaker: str) -> bool:
+    """Whether a few values of a column come again and again, and are another in every second row or more often."""
+    values = [str(value) for value in columns.values[speaker]]
+    changes = sum(one != two for one, two in pairwise(values))
+    return 1 < len(set(values)) * 2 <= len(values) and changes * 2 >= len(values) - 1
 
 
 def _are_counted(rows: list[dict[str, Any]]) -> bool:
@@ -266,7 +285,7 @@ def check_columns(columns: Columns, mapping: ColumnMapping, name: str, observati
     if speakers is not None:
         observations.add(each_text_is_one_turn, file=name, first=speakers[0], second=speakers[1])
     for column in sorted(mapping.alternating):
-        if plain(column) not in (*MESSAGES, "data"):
+        if plain(column) not in TALKS:
             observations.add(texts_are_taken_as_turns, file=name, column=column)
     if mapping.first_is_assumed:
         observations.add(the_first_choice_is_assumed, file=name, first=mapping.first_choice)

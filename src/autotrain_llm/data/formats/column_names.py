@@ -39,7 +39,18 @@ REJECTED = (
     "rejected", "rejected_response", "response_rejected", "rejected_text", "dispreferred", "non_preferred_output", "loser",
     "bad", "worse", "negative", "response_k", "answer_rejected", "rejected_answer"
 )  # fmt: skip
-REFERENCE = tuple(dict.fromkeys((*COMPLETION, *CHOSEN, "reference", "reference_answer", "ground_truth", "expected")))
+# The answer that another is compared with; where nothing else answers the turns of a row, it is the answer.
+IDEAL = (
+    "ideal",
+    "reference",
+    "reference_answer",
+    "ground_truth",
+    "expected",
+    "expected_output",
+    "expected_answer",
+    "gold_answer",
+)
+REFERENCE = tuple(dict.fromkeys((*COMPLETION, *CHOSEN, *IDEAL)))
 LABEL = ("label", "kto_tag", "desirable", "is_desirable", "thumbs_up")
 # What people write for a good and for a bad answer, in the same order.
 GOOD = (
@@ -205,7 +216,7 @@ def is_metadata(name: str, value: Any) -> bool:
         return not word.isalpha() and LIKE_A_CODE.fullmatch(word) is not None
     if not is_named_so:
         return False
-    if isinstance(value, dict) and any(plain(str(key)) in INSIDE for key in value):
+    if isinstance(value, dict) and any(plain(str(key)) in INSIDE or is_phrase(str(key)) for key in value):
         return False
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return all(not isinstance(part, str | list | dict) or is_metadata(name, part) for part in parts)

@@ -17,6 +17,7 @@ from autotrain_llm.data.formats.column_names import (
     COMPLETION,
     CONTEXT,
     HISTORY,
+    IDEAL,
     INPUT,
     LABEL,
     MESSAGES,
@@ -59,6 +60,10 @@ NESTED_ROWS = {"paragraphs": "qas", "qas": "question"}  # by the column, a key o
 INPUT_AND_OUTPUT = (("input", "output"), ("input", "response"), ("input", "completion"), ("input", "answer"))
 MARKERS_OF_A_TURN = 80  # characters
 SHORTEST_QUOTE = 24  # characters of an answer; a shorter one may be a choice that its question names
+OPPOSITES = {
+    "chosen": "rejected", "preferred": "dispreferred", "better": "worse", "best": "worst", "good": "bad", "accepted": "rejected", "winner": "loser",
+    "winning": "losing",
+}  # fmt: skip
 ANSWER_WORDS_OF_A_NAME = frozenset(("answer", "response", "reply", "completion", "solution"))
 WORDS_OF_A_TEXT = 4  # on average; names, tags and titles have fewer
 
@@ -117,7 +122,7 @@ def messages(columns: Columns, request: DataRequest) -> ColumnMapping | None:
         if not is_alone and column is not None and _has_answer(columns):
             return None
         column = others[0] if is_alone else column or _texts_by_turns(columns)
-    if column is not None and column == _turns_to_answer(columns) and _has_answer(columns):
+    if column is not None and column == _turns_to_answer(columns) and (_has_answer(columns) or _ideal(columns)):
         return None  # a prompt, whose answer is in a column of its own
     return ColumnMapping(columns.spelling(column), {"messages": column}) if column else None
 
@@ -133,6 +138,11 @@ def _turns_to_answer(columns: Columns) -> str | None:
     turns = [name for name in columns.names if columns.kind(name) in TURNS and not _stands_beside(name)]
     waiting = [name for name in turns if all(map(awaits_answer, columns.values[name]))]
     return waiting[0] if len(waiting) == 1 else None
+
+
+def _ideal(columns: Columns) -> str | None:
+    """The answer that others are compared with, in text."""
+    return columns.find(IDEAL, "text")
 
 
 def _texts_by_turns(columns: Columns) -> str | None:
@@ -302,8 +312,10 @@ def pair(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     prompt = prompt or _prompt(columns) or columns.find(QUESTIONS, "number") or _object_with_a_prompt(columns)
     others = tuple(name for name in COMPLETION if name != plain(prompt or ""))
     completion = completion or columns.find(others, *SIDE) or columns.find(others, *ANSWER)
-    if completion is not None and (prompt is None or columns.kind(prompt) not in ("text", *TURNS)):
-        prompt = _turns_to_answer(columns) or prompt
+    turns = _turns_to_answer(columns) if prompt is None or columns.kind(prompt) != "text" else None
+    completion = completion or (_ideal(columns) if turns is not None else None)
+    if completion is not None and turns is not None:
+        prompt = prompt if prompt is not None and columns.kind(prompt) in TURNS else turns
     if prompt is None and completion is not None and columns.kind(completion) in ("text", "number"):
         prompt = columns.find((*TEXT, *MESSAGES), "text")  # a text and its summary, a sentence with choices
     if prompt is None or completion is None or prompt == completion:
@@ -337,6 +349,8 @@ def preference(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     others = tuple(name for name in CHOSEN if name != plain(rejected or ""))
     chosen = _named(columns, request, "text_column") or columns.find(others, *SIDE) or columns.find(others, *ANSWER)
     chosen = chosen or (columns.find(MESSAGES, *TURNS) if rejected is not None else None)
+    if rejected is None and request.rows in ("preferences", "scored") and not _named(columns, request, "text_column"):
+        chosen, rejected = _opposites(columns) or (None, None)
     if rejected is None or chosen is None:
         return None
     roles = {"chosen": chosen, "rejected": rejected}
@@ -344,6 +358,19 @@ def preference(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     if prompt is not None and prompt not in roles.values() and columns.kind(prompt) != "nothing":
         roles = {"prompt": prompt, **roles}
     return ColumnMapping("preference", roles)
+
+
+def _opposites(columns: Columns) -> tuple[str, str] | None:
+    """Two columns whose names differ in a word for better and worse alone, such as `response_better` and `response_worse`; None without exactly one
+    such pair."""
+    by_words = {tuple(words_of(name)): name for name in columns.names if columns.kind(name) in ("text", *TURNS)}
+    found = []
+    for words, name in by_words.items():
+        for at, word in enumerate(words):
+            opposite = by_words.get((*words[:at], OPPOSITES.get(word, ""), *words[at + 1 :]))
+            if opposite is not None:
+                found.append((name, opposite))
+    return found[0] if len(found) == 1 else None
 
 
 def _prompt_of_pair(columns: Columns, chosen: str, rejected: str) -> str | None:

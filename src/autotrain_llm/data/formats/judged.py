@@ -359,7 +359,7 @@ def _key_of_two(cells: list[Any]) -> str | None:
 def _rated_lists(columns: Columns) -> JudgedAnswers | None:
     """A list of answers, and next to it a list of as many ratings."""
     answers = columns.find(LISTS_OF_ANSWERS, "texts", "list")
-    ratings = columns.find(LISTS_OF_RATINGS, "list")
+    ratings = columns.find(LISTS_OF_RATINGS, "list", "texts")
     if (
         answers is None
         or ratings is None
@@ -379,7 +379,7 @@ def _are_parallel(answers: Any, ratings: Any) -> bool:
         and isinstance(ratings, list)
         and len(answers) == len(ratings)
         and all(isinstance(answer, str) for answer in answers)
-        and all(type(rating) in (int, float) for rating in ratings)
+        and all(_number(rating) is not None for rating in ratings)
     )
 
 

@@ -324,15 +324,19 @@ MESSAGES_OF_A_CHAT = """{"conv_id": 1, "speaker": "Ida", "text": "Is it open?"}
         good=MESSAGES_OF_A_CHAT,
     ),
 )
-def rows_are_turns_of_one_conversation(file: str, column: str) -> Iterator[Finding]:
-    """A column says which conversation each row belongs to, and several rows belong to the same one, each with another text.
+def rows_are_turns_of_one_conversation(file: str, column: str, case: str = "") -> Iterator[Finding]:
+    """A column says which conversation each row belongs to, and several rows belong to the same one, each with another text; or it says who speaks in
+    each row, and the speakers take turns.
 
     Why: each row is trained on alone, so that the model sees no turn before it, and learns who speaks neither. Who of the speakers is to be the
     assistant is your decision.
     Fix: write the turns of each conversation as one row of messages; or, if each row can be understood alone, `--ignore-columns` with that column.
     """
+    what = f"rows with the same {shown(column)} are turns of one conversation"
+    if case == "speaker":
+        what = f"{shown(column)} says who speaks in each row, so that the rows are turns of conversations"
     yield Finding(
-        f"{file}: rows with the same {shown(column)} are turns of one conversation, and each of them is trained on alone",
+        f"{file}: {what}, and each of them is trained on alone",
         'write each conversation as one row: {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}; '
         f"or, if each row can be understood alone: --ignore-columns {column}",
         ("data_path", "ignore_columns"),
@@ -361,7 +365,7 @@ def texts_are_taken_as_turns(file: str, column: str) -> Iterator[Finding]:
     """
     yield Finding(
         f"{file}: the lists of texts in {shown(column)} are taken as turns of user and assistant, the user first",
-        "join the texts of each row to one text, if they are its parts; or write them as messages",
+        "join the texts of each row to one text, if they are its parts; or write them as messages, with an answer after each question",
         DATA,
         file=file,
     )

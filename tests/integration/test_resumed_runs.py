@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from autotrain_llm.checks.preflight import preflight
 from autotrain_llm.config.arguments import parse_kwargs
@@ -125,6 +127,27 @@ def test_every_optimizer_improves_the_model_and_goes_on_where_it_stopped(
         end_of(tmp_path / name) for name in ("whole", "resumed")
     )
     assert same(weights_of_resumed, weights) and outcome_of_resumed == outcome
+
+
+@pytest.mark.parametrize("init", ["pissa", "olora"])
+def test_an_adapter_that_begins_with_a_part_of_the_model_goes_on_and_belongs_to_the_original(
+    init: str, llama: Path, command: dict[str, Any], tmp_path: Path
+) -> None:
+    flags = {**command, "peft": True, "lora_r": 4, "lora_init": init, "lora_plus_ratio": 4.0, "lr": 1e-3}
+    flags |= {"max_steps": 8, "save_steps": 4, "scheduler": "cosine", "valid_split": "8", "eval_strategy": "epoch"}
+    report = run(tmp_path / "whole", **flags)
+    checkpoint = tmp_path / "whole" / "checkpoints" / "checkpoint-4"
+    run(tmp_path / "resumed", **flags, resume_from_checkpoint=str(checkpoint))
+    whole, resumed = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "resumed"))
+    assert same(whole, resumed)
+    assert not same(whole, load_file(checkpoint / "adapter_model.safetensors"))
+    base = AutoModelForCausalLM.from_pretrained(llama, dtype=torch.float32)
+    model = PeftModel.from_pretrained(base, str(tmp_path / "whole")).eval()
+    assert model.peft_config["default"].r == 8
+    again = run(
+        tmp_path / "again", **{**flags, "model": str(tmp_path / "whole"), "lora_r": 8, "lr": 1e-9, "lora_init": None}
+    )
+    assert logged(again, "eval_loss")[2] == pytest.approx(logged(report, "eval_loss")[8], abs=1e-4)
 
 
 def test_noise_on_embeddings_goes_on_where_it_stopped(command: dict[str, Any], tmp_path: Path) -> None:

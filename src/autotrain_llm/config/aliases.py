@@ -90,6 +90,8 @@ STANDS_FOR = {
     "use_trackio": ("log", "trackio"),
     "pretrain_mode": ("trainer", "generic"),
     "ipo": ("dpo_loss", "ipo"),
+    "use_loftq": ("lora_init", "loftq"),
+    "pissa_init": ("lora_init", "pissa"),
     "use_dpo": ("trainer", "dpo"),
     "use_ppo": ("trainer", "ppo"),
     "use_vllm": ("rl_generation", "vllm"),
@@ -334,8 +336,8 @@ WHY_NOT = {
         "modules_to_save lora_modules_to_save additional_target"
     ),
     "the adapter's other settings follow from the trainer": (
-        "bias lora_bias lora_task_type task_type fan_in_fan_out init_lora_weights pissa_init layers_to_transform "
-        "layer_replication rank_pattern alpha_pattern loraplus_lr_ratio lora_plus_lr_ratio loraplus_lr_embedding"
+        "bias lora_bias lora_task_type task_type fan_in_fan_out pissa_iter pissa_convert layers_to_transform "
+        "layer_replication rank_pattern alpha_pattern loraplus_lr_embedding loftq_config"
     ),
     "the fastest types and kernels of the GPU are chosen automatically": (
         "tf32 bf16_full_eval torch_compile_backend torch_compile_mode tuner_backend"

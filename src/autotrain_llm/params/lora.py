@@ -14,6 +14,9 @@ from autotrain_llm.declare.param import (
     param,
 )
 
+PISSA, OLORA, LOFTQ = "pissa", "olora", "loftq"
+OF_THE_BASE = (PISSA, OLORA)  # they take their first values out of the model's weights
+
 
 @group("LoRA", order=70, switch="peft", subject="LoRA")
 class Lora:
@@ -62,6 +65,27 @@ class Lora:
         "Use rsLoRA: scale the adapter by alpha / sqrt(r), so that its output does not shrink at a high rank.",
         on_resume=FIXED,
         aliases="peft_use_rslora",
+    )
+    lora_init: str | None = param(
+        None,
+        "How the adapter begins: `pissa` and `olora` with the largest part of each weight, `loftq` with what int4 rounds away, `gaussian` with normal numbers.",
+        choices=("gaussian", PISSA, OLORA, LOFTQ),
+        default_words="uniform numbers and zeros",
+        nothing="default true",
+        aliases="init_lora_weights lora_init_weights peft_init_lora_weights",
+        choice_aliases={PISSA: "pissa_niter_16"},
+        near_choices={"gaussian": "orthogonal", PISSA: "eva corda lora_ga mica"},
+        on_resume=FIXED,
+    )
+    lora_plus_ratio: float | None = param(
+        None,
+        "Learning rate of the adapter's B matrices as a multiple of `--lr` (LoRA+); 16 is usual.",
+        within=AT_LEAST_ONE,
+        default_words="1",
+        search=among(4.0, 16.0),
+        usual_range=(1.0, 64.0),
+        aliases="loraplus_lr_ratio lora_plus_lr_ratio",
+        on_resume=TAKES_EFFECT,
     )
     target_modules: list[str] = param(
         ("all-linear",),

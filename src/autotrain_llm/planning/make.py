@@ -411,6 +411,8 @@ def _adapter(config: Config, context: RunContext) -> AdapterPlan | None:
         rslora=own.get("use_rslora", config.use_rslora),
         target_modules=(targets,) if isinstance(targets, str) else tuple(targets),
         merge=config.merge_adapter or merged_beneath,
+        init=None if own else config.lora_init,
+        plus_ratio=config.lora_plus_ratio,
     )
 
 

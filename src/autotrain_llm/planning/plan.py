@@ -11,6 +11,7 @@ from typing import Any
 
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.config.resolved import DEFAULT
+from autotrain_llm.params.lora import OF_THE_BASE
 from autotrain_llm.planning.serialise import from_json, json_field, omitted_if_none, to_json
 
 
@@ -394,7 +395,8 @@ class MemoryPlan:
 
 @dataclass(frozen=True)
 class AdapterPlan:
-    """A LoRA adapter, with the names of its paper; `merge` adds it to the weights after training."""
+    """A LoRA adapter, with the names of its paper; `merge` adds it to the weights after training. `init` is how it begins, if not as usual, and
+    `plus_ratio` what multiplies the learning rate of its B matrices."""
 
     r: int
     alpha: float
@@ -403,6 +405,18 @@ class AdapterPlan:
     rslora: bool
     target_modules: tuple[str, ...]
     merge: bool
+    init: str | None = field(default=None, metadata=omitted_if_none())
+    plus_ratio: float | None = field(default=None, metadata=omitted_if_none())
+
+    @property
+    def saved_rank(self) -> int:
+        """The rank of the adapter that is saved: one that begins with a part of the model's weights is saved with what it began with."""
+        return 2 * self.r if self.init in OF_THE_BASE else self.r
+
+    @property
+    def saved_alpha(self) -> float:
+        """The alpha that the saved adapter has the same scale with."""
+        return self.alpha * (1 if self.saved_rank == self.r else 2**0.5 if self.rslora else 2)
 
     @property
     def name(self) -> str:

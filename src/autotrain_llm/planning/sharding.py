@@ -9,6 +9,7 @@ from autotrain_llm.config.resolved import Config
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import Record
 from autotrain_llm.params.distributed import AUTO, FSDP, FULL, HYBRID, NONE
+from autotrain_llm.params.lora import OF_THE_BASE
 from autotrain_llm.params.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def obstacles(config: Config) -> Iterator[Obstacle]:
         yield Obstacle(*named("optimizer"), reason, {"optimizer": "adamw_torch"})
     if config.quantization:
         yield Obstacle(*named("quantization"), "bitsandbytes' weights are not divided")
+    if config.peft and config.lora_init in OF_THE_BASE:
+        yield Obstacle(*named("lora_init"), "it changes whole weights")
     if config.mixed_precision == "fp16":
         yield Obstacle(*named("mixed_precision"), "only bf16 and fp32 are", {"mixed_precision": "bf16"})
     if config.engine != "native":

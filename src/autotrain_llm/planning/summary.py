@@ -73,7 +73,10 @@ def _what(plan: Plan) -> list[Row]:
     if adapter:
         targets = ", ".join(adapter.target_modules)
         dropout = f", dropout {adapter.dropout:g}" if adapter.dropout != plan.parameters["lora_dropout"].value else ""
-        rows.append(("adapter", f"{adapter.name} of rank {adapter.r} on {targets}{dropout}", _source(plan, "peft")))
+        begins = f", begins as {adapter.init}" if adapter.init else ""
+        rows.append(
+            ("adapter", f"{adapter.name} of rank {adapter.r} on {targets}{dropout}{begins}", _source(plan, "peft"))
+        )
     weights = plan.objective.settings.get("token_weights")
     if weights:
         rows.append(

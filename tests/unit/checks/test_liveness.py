@@ -98,6 +98,8 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "lora_r": (4, {"peft": True}),
     "lora_alpha": (64.0, {"peft": True}),
     "lora_dropout": (0.5, {"peft": True}),
+    "lora_init": ("gaussian", {"peft": True}),
+    "lora_plus_ratio": (4.0, {"peft": True}),
     "target_modules": ("q_proj", {"peft": True}),
     "merge_adapter": (True, {"peft": True}),
     "logging_steps": (3, {}),

@@ -11,7 +11,8 @@ from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.text import plain
-from autotrain_llm.params.lora import Lora
+from autotrain_llm.declare.trainer import Trainer
+from autotrain_llm.params.lora import LOFTQ, OF_THE_BASE, Lora
 from autotrain_llm.params.model import Model
 
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
@@ -99,3 +100,65 @@ def an_adapter_that_is_trained_further_keeps_its_settings(config: Config, model:
                 changes={name: None},
                 parameters=(name, "model"),
             )
+    if config.given("lora_init") and config.lora_init and model.is_adapter:
+        yield Finding(
+            f"--lora-init {config.lora_init} is ignored: --model {model.name} is an adapter, and goes on from its own weights",
+            changes={"lora_init": None},
+            parameters=("lora_init", "model"),
+        )
+
+
+@rule("P370", refuses="--peft --quantization int4 --lora-init pissa", accepts="--peft --lora-init pissa")
+def how_an_adapter_begins_suits_its_base(config: Config, trainer: Trainer) -> Iterator[Finding]:
+    """`--lora-init` with weights, a trainer or another setting that it can't be used with.
+
+    Why: PiSSA and OLoRA take the adapter's first values out of the model's weights, which therefore may not be quantised, and the model without its
+    adapter is not the original one: it is no reference for dpo, kto, ppo, grpo and spo. A reward model has a head besides the adapter, DoRA is no
+    difference of two products, and TRL's trainers save adapters in their own way. LoftQ begins with what 4 bits round away.
+    Fix: what the finding names.
+    """
+    init = config.lora_init
+    if not config.peft or init is None:
+        return
+    if init == LOFTQ:
+        if config.quantization != "int4":
+            yield Finding(
+                "--lora-init loftq begins with what int4 rounds away, and the model is not loaded in int4",
+                changes={"quantization": "int4"},
+                otherwise="or remove --lora-init",
+                parameters=("lora_init", "quantization"),
+            )
+        elif config.use_dora:
+            yield Finding(
+                "--lora-init loftq is of LoRA, and --use-dora computes its magnitudes before it",
+                changes={"lora_init": None},
+                parameters=("lora_init", "use_dora"),
+            )
+        return
+    if init not in OF_THE_BASE:
+        return
+    reason = _stands_against(config, trainer)
+    if reason is not None:
+        name, why = reason
+        yield Finding(
+            f"--lora-init {init} takes its first values out of the model's weights, and {why}",
+            changes={"lora_init": LOFTQ}
+            if name == "quantization" and config.quantization == "int4"
+            else {"lora_init": None},
+            parameters=("lora_init", name),
+        )
+
+
+def _stands_against(config: Config, trainer: Trainer) -> tuple[str, str] | None:
+    """What PiSSA and OLoRA can't be used with: the parameter and why."""
+    if config.quantization:
+        return "quantization", f"those in {config.quantization} can't be changed"
+    if trainer.reads("model_ref") or trainer.samples:
+        return "trainer", f"{trainer.name} needs the original model as its reference"
+    if trainer.trains_a_scorer:
+        return "trainer", f"{trainer.name} trains a head besides"
+    if config.use_dora:
+        return "use_dora", "with --use-dora the adapter could not be saved for the original model"
+    if config.engine != "native":
+        return "engine", "TRL's trainers would save it for the changed model"
+    return None

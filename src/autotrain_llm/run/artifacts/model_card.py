@@ -230,7 +230,7 @@ class ModelCard:
             return [f"autotrain export {address} --to merged --output-dir merged", "vllm serve merged"]
         base = self.plan.model.base or self.plan.model.name
         module = shlex.quote(f"{NAME}={self.address}")
-        rank = f" --max-lora-rank {adapter.r}" if adapter.r > MAX_RANK_OF_VLLM else ""
+        rank = f" --max-lora-rank {adapter.saved_rank}" if adapter.saved_rank > MAX_RANK_OF_VLLM else ""
         return [f"vllm serve {shlex.quote(base)} --enable-lora --lora-modules {module}{rank}"]
 
 

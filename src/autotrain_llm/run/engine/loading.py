@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -12,7 +13,6 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from peft.tuners.lora import LoraLayer
-from safetensors.torch import save_file
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -27,7 +27,6 @@ from transformers import (
 from transformers.initialization import no_init_weights
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from autotrain_llm.context.output_dir import ADAPTER_WEIGHTS
 from autotrain_llm.declare.parts import has_model_in_parts
 from autotrain_llm.models.architectures import MIXERS, WITHOUT_LORA
 from autotrain_llm.models.checks.generation_config import idle_settings
@@ -35,6 +34,7 @@ from autotrain_llm.models.locate import ADAPTER, HUB, SCRATCH, Located
 from autotrain_llm.models.metadata import read_metadata
 from autotrain_llm.planning.plan import AdapterPlan, Plan
 from autotrain_llm.planning.run_inputs import RunInputs
+from autotrain_llm.run.engine.adapter_init import finish_init, peft_name
 from autotrain_llm.run.engine.sharded_states import load_model
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -74,6 +74,8 @@ def load(plan: Plan, inputs: RunInputs) -> Loaded:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     if plan.adapter and not isinstance(model, PeftModel):
         model = get_peft_model(model, lora_config(plan.adapter, model), autocast_adapter_dtype=True)
+        unquantised = {name: value for name, value in options.items() if name != "quantization_config"}
+        finish_init(model, plan.adapter.init, partial(from_located, located, dtype, unquantised))
     return Loaded(model, tokenizer, saved_dtype)
 
 
@@ -219,6 +221,7 @@ def lora_config(adapter: AdapterPlan, model: Any) -> LoraConfig:
         lora_dropout=adapter.dropout,
         use_dora=adapter.dora,
         use_rslora=adapter.rslora,
+        init_lora_weights=peft_name(adapter.init),
         target_modules="all-linear" if targets == ("all-linear",) else list(targets),
         exclude_modules=sorted(excluded) if excluded and targets == ("all-linear",) else None,
         task_type="CAUSAL_LM",
@@ -318,15 +321,6 @@ def save_config(causal: Any, folder: Path) -> None:
     config.save_pretrained(folder)
     if causal.can_generate():
         causal.generation_config.save_pretrained(folder)
-
-
-def save_adapter(model: PeftModel, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """Write an adapter whose weights are given under the names of its file, as `save_pretrained` does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: weight.contiguous() for name, weight in weights.items()}, folder / ADAPTER_WEIGHTS)
-    config = copy.copy(model.peft_config["default"])
-    config.inference_mode = True
-    config.save_pretrained(str(folder))
 
 
 def tokenizer_disagrees(tokenizer: PreTrainedTokenizerBase, inputs: RunInputs) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,7 +32,12 @@ from autotrain_llm.run.engine.objective import (
     number_on,
     widen,
 )
-from autotrain_llm.run.engine.optimizers import make_optimizer, use_averaged_weights, use_training_weights
+from autotrain_llm.run.engine.optimizers import (
+    make_optimizer,
+    raise_rates,
+    use_averaged_weights,
+    use_training_weights,
+)
 from autotrain_llm.run.engine.router_loss import router_weight
 from autotrain_llm.run.engine.sharding import gathered, is_sharded, reshard, shard
 from autotrain_llm.run.engine.states import PlainStates
@@ -83,6 +88,13 @@ class BatchSource(Protocol):
         ...
 
 
+@contextmanager
+def unchanged_random_numbers(device: torch.device) -> Iterator[None]:
+    """Give torch's random numbers back as they were, those of a processor and of this device."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
+
+
 @dataclass(frozen=True)
 class Part:
     """Evaluation items of one source: their indices, its name, and the names of the metrics that are logged for it."""
@@ -128,7 +140,7 @@ class Loop(PlainStates):
 
     `train_order` is that of a mixture; without it, all rows are shuffled in each epoch. `valid_parts` divides the evaluation items into
     parts that are evaluated one after the other; of those with a name, the metrics `headline` are logged separately too. `optimizer_plan` is an optimizer
-    that transformers does not make. `graphs` counts those that are compiled, where layers are. `shards` is the number of parts that
+    that transformers does not make, `plus_ratio` LoRA+'s multiple of the learning rate. `graphs` counts those that are compiled, where layers are. `shards` is the number of parts that
     the model is divided into, where it is.
     """
 
@@ -150,6 +162,7 @@ class Loop(PlainStates):
         optimizer_plan: OptimizerPlan | None = None,
         graphs: Graphs | None = None,
         shards: int = 1,
+        plus_ratio: float | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(train_dataset=train_rows, eval_dataset=valid_rows, **settings)
@@ -157,7 +170,7 @@ class Loop(PlainStates):
         self.valid_rows = valid_rows
         self.train_order = train_order
         self.valid_parts = valid_parts
-        self.optimizer_plan = optimizer_plan
+        self.optimizer_plan, self.plus_ratio = optimizer_plan, plus_ratio
         self.shards = shards
         self.layout: BatchLayout = layout
         self.objective: Objective = objective
@@ -165,6 +178,7 @@ class Loop(PlainStates):
         self.observers = observers
         self.source = source
         self.loss_is_scaled_for_ga = True  # the objective's sum is divided by the items of the whole step
+        self._optimized: list[list[nn.Parameter]] | None = None  # the parameters of each group of the optimizer
         self._pending: list[Sums] = []
         self._extremes: Extremes = {}
         self.eval_metrics: dict[str, float] = {}  # of the current evaluation, for its observers
@@ -307,12 +321,15 @@ class Loop(PlainStates):
         if self.optimizer_plan and self.optimizer is None:
             decayed = self.get_decay_parameter_names(self.model)
             self.optimizer = make_optimizer(self.optimizer_plan, self.model, self.args, decayed)
+        is_new = self._optimized is None
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        if self.plus_ratio and is_new:
+            raise_rates(optimizer, self.model, self.plus_ratio)
         self._optimized = [list(group["params"]) for group in optimizer.param_groups]
         return optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        if self.is_fsdp_enabled and self.optimizer is not None:
+        if self.is_fsdp_enabled and self.optimizer is not None and self._optimized is not None:
             # accelerate has found the optimizer's parameters by their addresses, and parts without elements have none.
             for group, parameters in zip(self.optimizer.param_groups, self._optimized, strict=True):
                 group["params"] = parameters
@@ -366,7 +383,12 @@ class Loop(PlainStates):
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """Loss and metrics of the evaluation rows, as means over items and not over batches."""
+        """Loss and metrics of the evaluation rows, as means over items and not over batches. The random numbers of the training are as they were: it goes
+        on from a checkpoint as it does after an evaluation."""
+        with unchanged_random_numbers(self.args.device):
+            return self._measure(eval_dataset, metric_key_prefix)
+
+    def _measure(self, eval_dataset: Any, metric_key_prefix: str) -> dict[str, float]:
         self.finite.check()
         began = time.perf_counter()
         use_averaged_weights(self.optimizer)

@@ -17,6 +17,7 @@ from transformers import TrainingArguments
 from autotrain_llm.planning.plan import OptimizerPlan
 
 DECAYED = "decayed"  # the key of a group whose weights decay
+FAST = "fast"  # the key of a group with the higher rate of LoRA+
 OF_A_LAYER = re.compile(r"\.\d+\.")  # of the name of a weight: layers are numbered, embeddings and heads are not
 GALORE_SCALE = 0.25  # of the projected update, as in the paper's experiments
 MUON_MOMENTUM = 0.95
@@ -115,6 +116,32 @@ def _matrices_of_layers(
     return hidden, {name: weight for name, weight in trained.items() if name not in hidden}
 
 
+def raise_rates(optimizer: Optimizer, model: nn.Module, ratio: float) -> None:
+    """LoRA+ (Hayou et al., arXiv 2402.12354): the adapter's B matrices learn `ratio` times as fast as everything else, in groups of their own."""
+    fast = {id(parameter) for name, parameter in model.named_parameters() if ".lora_B." in name}
+    parts = optimizer.optimizers if isinstance(optimizer, Together) else [optimizer]
+    for part in parts:
+        for number, group in enumerate(part.param_groups):
+            group.setdefault(DECAYED, number == 0)  # as transformers makes them
+        part.param_groups[:] = [half for group in part.param_groups for half in _by_rate(group, fast, ratio)]
+    if isinstance(optimizer, Together):
+        optimizer.gather()
+
+
+def _by_rate(group: dict[str, Any], fast: Collection[int], ratio: float) -> Groups:
+    """A group as two, with the usual and the higher rate; one without parameters is left out."""
+    both = [
+        {
+            **group,
+            "params": [parameter for parameter in group["params"] if (id(parameter) in fast) == is_fast],
+            "lr": group["lr"] * (ratio if is_fast else 1),
+            FAST: is_fast,
+        }
+        for is_fast in (False, True)
+    ]
+    return [half for half in both if half["params"]]
+
+
 def use_averaged_weights(optimizer: Any) -> None:
     """Give the model the weights that are evaluated and saved, where an optimizer trains others: a schedule-free one."""
     if callable(getattr(optimizer, "eval", None)):
@@ -132,15 +159,20 @@ class Together(Optimizer):
 
     def __init__(self, optimizers: Sequence[Optimizer], lr: float) -> None:
         self.optimizers = list(optimizers)
-        self.ends = [len(optimizer.param_groups) for optimizer in optimizers]
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         super().__init__(groups, {"lr": lr})
+        self.gather()
+
+    def gather(self) -> None:
+        """Take over the groups of the optimizers."""
+        self.counts = [len(optimizer.param_groups) for optimizer in self.optimizers]
+        self.param_groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         self._share()
 
     def _share(self) -> None:
         """Let the optimizers see the groups and states of this one, which loading a state replaces."""
         begin = 0
-        for optimizer, count in zip(self.optimizers, self.ends, strict=True):
+        for optimizer, count in zip(self.optimizers, self.counts, strict=True):
             optimizer.param_groups = self.param_groups[begin : begin + count]
             optimizer.state = self.state
             begin += count

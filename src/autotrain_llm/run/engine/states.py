@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy
 import torch
-from peft import PeftModel, get_peft_model_state_dict
+from peft import PeftModel
 from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from autotrain_llm.context.output_dir import ADAPTER_WEIGHTS
 from autotrain_llm.declare.parts import SHARDED, has_parts
 from autotrain_llm.run.engine import sharded_states
-from autotrain_llm.run.engine.loading import save_adapter, save_config
+from autotrain_llm.run.engine.adapter_init import adapter_weights, load_adapter_weights, write_adapter
+from autotrain_llm.run.engine.loading import save_config
 from autotrain_llm.run.engine.optimizers import use_averaged_weights
 from autotrain_llm.run.engine.sharding import reshard, whole
 from autotrain_llm.run.engine.state_file import load_state, save_state
@@ -47,7 +48,7 @@ class PlainStates(Trainer):
         if isinstance(self.model, PeftModel):
             adapter = {name: whole(weight).cpu() for name, weight in adapter_weights(self.model).items()}
             if self.args.should_save:
-                save_adapter(self.model, adapter, folder)
+                write_adapter(self.model.peft_config["default"], adapter, folder)
         else:
             sharded_states.save_model(self.model, folder)
             if self.args.should_save:
@@ -59,6 +60,8 @@ class PlainStates(Trainer):
         folder = Path(resume_from_checkpoint)
         if self.is_fsdp_enabled or has_parts(folder):
             load_weights(self.model, folder)
+        elif isinstance(self.model, PeftModel):
+            load_adapter_weights(self.model, folder)
         else:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
@@ -72,6 +75,8 @@ class PlainStates(Trainer):
         best = Path(str(self.state.best_model_checkpoint))
         if self.is_fsdp_enabled or has_parts(best):
             load_weights(self.model, best)
+        elif isinstance(self.model, PeftModel):
+            load_adapter_weights(self.model, best)
         else:
             super()._load_best_model()
 
@@ -162,11 +167,6 @@ class PlainStates(Trainer):
         """One process writes one file; several write one each."""
         number = f"_{self.args.process_index}" if self.args.world_size > 1 else ""
         return folder / f"rng_state{number}.safetensors"
-
-
-def adapter_weights(model: PeftModel) -> dict[str, torch.Tensor]:
-    """The weights of an adapter under the names of its file."""
-    return dict(get_peft_model_state_dict(model, save_embedding_layers=False))
 
 
 def load_weights(model: Any, checkpoint: Path) -> None:

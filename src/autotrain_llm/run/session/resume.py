@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from peft import PeftModel, set_peft_model_state_dict
+from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -18,8 +18,9 @@ from autotrain_llm.declare.parts import has_parts
 from autotrain_llm.declare.umask import permitted
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.run.artifacts.records import write_json
+from autotrain_llm.run.engine.adapter_init import load_adapter_weights
 from autotrain_llm.run.engine.loading import Loaded
-from autotrain_llm.run.engine.optimizers import DECAYED
+from autotrain_llm.run.engine.optimizers import DECAYED, FAST
 from autotrain_llm.run.engine.states import load_weights
 
 METRIC = "metric_for_best_model"
@@ -90,8 +91,8 @@ class AsPlanned(TrainerCallback):
     """Lets the plan decide in a resumed run what transformers would take from the checkpoint: the learning rate, the weight decay, and when to
     log, evaluate and save. Without changes the values are equal."""
 
-    def __init__(self, checkpoint: Path) -> None:
-        self.checkpoint = checkpoint
+    def __init__(self, checkpoint: Path, plus_ratio: float | None = None) -> None:
+        self.checkpoint, self.plus_ratio = checkpoint, plus_ratio or 1.0
 
     def on_train_begin(
         self,
@@ -109,10 +110,11 @@ class AsPlanned(TrainerCallback):
         for number, group in enumerate(optimizer.param_groups):
             if group.get(DECAYED, number == 0):  # transformers' second group is not
                 group["weight_decay"] = args.weight_decay
-        lr_scheduler.base_lrs = [args.learning_rate] * len(optimizer.param_groups)
-        for group, factor in zip(optimizer.param_groups, lr_scheduler.lr_lambdas, strict=True):
-            group["initial_lr"] = args.learning_rate
-            group["lr"] = args.learning_rate * factor(lr_scheduler.last_epoch)
+        rates = [args.learning_rate * (self.plus_ratio if group.get(FAST) else 1) for group in optimizer.param_groups]
+        lr_scheduler.base_lrs = rates
+        for group, rate, factor in zip(optimizer.param_groups, rates, lr_scheduler.lr_lambdas, strict=True):
+            group["initial_lr"] = rate
+            group["lr"] = rate * factor(lr_scheduler.last_epoch)
         lr_scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]  # what is logged
 
     def _take_best(self, args: TrainingArguments, state: TrainerState) -> None:
@@ -155,7 +157,7 @@ def restore(loaded: Loaded, checkpoint: Path) -> None:
         load_weights(loaded.model, checkpoint)
         return
     if isinstance(loaded.model, PeftModel):
-        set_peft_model_state_dict(loaded.model, load_file(checkpoint / "adapter_model.safetensors"))
+        load_adapter_weights(loaded.model, checkpoint)
         return
     index = checkpoint / "model.safetensors.index.json"
     names = ["model.safetensors"]

@@ -54,7 +54,8 @@ def make_trainer(session: Session, callbacks: Sequence[TrainerCallback]) -> Trai
     plan, recipe, prepared = session.plan, session.recipe, session.inputs.prepared
     assert prepared is not None
     patience = plan.schedule.patience
-    first: list[TrainerCallback] = [AsPlanned(session.checkpoint)] if session.checkpoint else []
+    plus_ratio = plan.adapter.plus_ratio if plan.adapter else None
+    first: list[TrainerCallback] = [AsPlanned(session.checkpoint, plus_ratio)] if session.checkpoint else []
     first += [TrainedWeights(), CheckpointFile(), *([SaveBest()] if plan.arguments.load_best_model_at_end else [])]
     stopping = [] if patience is None else [early_stopping(patience, session.checkpoint)]
     callbacks = [*first, *callbacks, *stopping, *session.evaluation.callbacks]
@@ -107,6 +108,7 @@ def _make_loop(session: Session, train: Any, valid: Any, callbacks: list[Trainer
         optimizer_plan=plan.optimizer,
         graphs=graphs,
         shards=plan.sharding.shards if plan.sharding else 1,
+        plus_ratio=plan.adapter.plus_ratio if plan.adapter else None,
     )
     for augmenter in augmenters:
         if augmenter.stage:

@@ -277,7 +277,7 @@ def test_vllm_is_refused_where_it_or_a_gpu_is_missing(tmp_path, prompts, light_l
     flags = {"rl_reward_fn": function(tmp_path, GOOD), "rl_generation": "vllm"}
     found = checked(prompts, light_llama, **flags)
     assert [finding.code for finding in found.findings] == ["E510", "E510"]
-    assert any("pip install vllm" in str(finding.fix) for finding in found.findings)
+    assert any("pip install 'vllm==0.30.*'" in str(finding.fix) for finding in found.findings)
     monkeypatch.setattr(Machine, "gpus", (Gpu("H200", 140 * 2**30, 9.0),))
     monkeypatch.setattr(Machine, "has_package", lambda self, name: True)
     assert checked(prompts, light_llama, **flags).findings == ()
@@ -310,7 +310,7 @@ def test_an_old_vllm_or_one_for_another_device_is_refused(version, said, tmp_pat
         return
     finding = only(found, "E510")
     assert said in finding.message and dict(finding.changes) == {"rl_generation": "native"}
-    assert "pip install 'vllm>=0.11'" in str(finding.fix)
+    assert "pip install 'vllm==0.30.*'" in str(finding.fix)
 
 
 def test_versions_are_those_of_the_metadata():

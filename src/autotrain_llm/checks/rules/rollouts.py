@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # reading models takes longer to import than refusing a comma
 
 REACHED = 0.5  # nats per token, by the KL divergence of one rollout's updates with the clipped loss
 FIRST_VLLM = (0, 11)  # whose weights can be updated as `run/generation/vllm_engine.py` does
+INSTALL_VLLM = "pip install 'vllm==0.30.*'"  # the release for torch 2.13 and transformers 5.23; setup.cfg has it too
 OTHER_DEVICES = ("cpu", "rocm", "xpu", "tpu", "neuron", "hpu", "gaudi")  # in versions of vLLM that are built for them
 
 
@@ -123,8 +124,9 @@ def vllm_needs_its_package_and_a_gpu(config: Config, trainer: Trainer, machine: 
     """`--rl-generation vllm` without a suitable vLLM, without CUDA, in several processes, or with a quantised model.
 
     Why: vLLM generates in the training process and on its GPU, and is not installed by default. After each update it gets the policy's weights in
-    bf16, for which vLLM 0.11 or later is needed; it can't be given quantised weights.
-    Fix: install it, or use `--rl-generation native`.
+    bf16, for which vLLM 0.11 or later is needed; it can't be given quantised weights. Each release of vLLM needs one release of torch and some of
+    transformers: of 0.30 to 0.33 only 0.30 allows torch 2.13 and transformers 5.23, and `pip install vllm` would replace them by others.
+    Fix: install the release that the finding names, which is in the extra `vllm` of this package, or use `--rl-generation native`.
     """
     if not trainer.samples or config.rl_generation != "vllm":
         return
@@ -136,10 +138,9 @@ def vllm_needs_its_package_and_a_gpu(config: Config, trainer: Trainer, machine: 
         )
     if not machine.has_package("vllm"):
         message = "--rl-generation vllm needs the package vllm, which is not installed"
-        yield Finding(message, changes=native, otherwise="or pip install vllm", parameters=name)
+        yield Finding(message, changes=native, otherwise=f"or {INSTALL_VLLM}", parameters=name)
     elif (fault := _fault_of_vllm(machine.version_of("vllm"))) is not None:
-        install = f"or pip install 'vllm>={'.'.join(map(str, FIRST_VLLM))}'"
-        yield Finding(f"--rl-generation vllm: {fault}", changes=native, otherwise=install, parameters=name)
+        yield Finding(f"--rl-generation vllm: {fault}", changes=native, otherwise=f"or {INSTALL_VLLM}", parameters=name)
     if machine.processes > 1:
         message = f"--rl-generation vllm generates in one process, and {machine.processes} were started"
         yield Finding(message, changes=native, parameters=name)

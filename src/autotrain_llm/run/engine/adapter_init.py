@@ -13,7 +13,7 @@ from types import MethodType
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import PeftConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from peft.utils.integrations import dequantize_module_weight
 from safetensors.torch import load_file, save_file
@@ -38,7 +38,7 @@ def finish_init(model: PeftModel, init: str | None, load_original: Callable[[], 
         _begin_with_what_was_rounded_away(model, load_original())
     if init in OF_THE_BASE:
         vars(model)[INITIAL] = {name: weight.detach().clone() for name, weight in adapter_weights(model).items()}
-        model.save_pretrained = MethodType(_save_change, model)
+        vars(model)["save_pretrained"] = MethodType(_save_change, model)
 
 
 @torch.no_grad()
@@ -46,14 +46,16 @@ def _begin_with_what_was_rounded_away(model: PeftModel, original: nn.Module) -> 
     """LoftQ (arXiv 2310.08659) with one iteration: s B A is the part of rank r of a weight minus its quantised values that is nearest to it. PEFT has
     it for GPUs only, and without the scale s."""
     weights = {name: module.weight for name, module in original.named_modules() if isinstance(module, nn.Linear)}
-    for name, module in model.get_base_model().named_modules():
+    base: Any = model.get_base_model()
+    for name, module in base.named_modules():
         if isinstance(module, LoraLayer) and "default" in module.lora_A:
-            quantised = dequantize_module_weight(module.get_base_layer()).float()
+            layer: Any = module
+            quantised = dequantize_module_weight(layer.get_base_layer()).float()
             left, sizes, right = torch.linalg.svd(weights[name].to(quantised) - quantised, full_matrices=False)
-            rank = module.r["default"]
-            root = (sizes[:rank] / module.scaling["default"]).sqrt()
-            module.lora_A["default"].weight.copy_(root[:, None] * right[:rank])
-            module.lora_B["default"].weight.copy_(left[:, :rank] * root)
+            rank = layer.r["default"]
+            root = (sizes[:rank] / layer.scaling["default"]).sqrt()
+            layer.lora_A["default"].weight.copy_(root[:, None] * right[:rank])
+            layer.lora_B["default"].weight.copy_(left[:, :rank] * root)
 
 
 def adapter_weights(model: PeftModel) -> dict[str, torch.Tensor]:
@@ -70,7 +72,7 @@ def load_adapter_weights(model: PeftModel, checkpoint: Path) -> None:
     set_peft_model_state_dict(model, weights)
 
 
-def write_adapter(config: LoraConfig, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
+def write_adapter(config: PeftConfig, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
     """Write an adapter whose weights are given under the names of its file, as `save_pretrained` does."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: weight.contiguous() for name, weight in weights.items()}

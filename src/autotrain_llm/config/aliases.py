@@ -163,6 +163,8 @@ IN_SECTIONS = {
     "teacher_checkpointer.checkpoint_dir": "teacher_model",
     "teacher_model.model_path": "teacher_model",
     "distillation.enabled": "use_distillation",
+    "trainer.project_name": "tracker_project",
+    "trainer.experiment_name": "run_name",
     "lr_schedule.name": "scheduler",
     "eval.max_iters": "eval_batches",
     "log.project": "tracker_project",

@@ -156,3 +156,18 @@ def test_a_variable_may_be_another_key_of_the_file(tmp_path):
     )
     parsed = read_config(str(tmp_path / "tune.yaml"))
     assert [dict(finding.changes) for finding in parsed.findings] == [{"output_dir": "made"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "changes"),
+    [
+        ("trainer.project_name", "mine", {"tracker_project": "mine"}),
+        ("trainer.experiment_name", "first", {"run_name": "first"}),
+        ("actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu", "4", {"batch_size": "4"}),
+        ("actor_rollout_ref.actor.kl_loss_coef", "0.001", {"rl_kl_coef": "0.001"}),
+        ("actor_rollout_ref.rollout.n", "5", {"rl_num_generations": "5"}),
+        ("trainer.n_gpus_per_node", "8", {"num_processes": "8"}),
+    ],
+)  # fmt: skip
+def test_a_key_of_verl_is_what_its_section_makes_of_it(name, value, changes):
+    assert dict(unknown(name, f"{name}=", value, given={"trainer": "grpo"}).changes) == changes

@@ -941,6 +941,7 @@ def test_runs_of_langchain_are_conversations(tmp_path):
         ("sft", {"question": "Which is it, and why?", "solutions": "That one.", "input_output": "2 3", "starter_code": "def f"}, "--prompt-text-column question --text-column solutions"),
         ("sft", {"prompt": "Why?", "init_response": "So it is.", "revised_response": "It is so.", "dataset": turns("Why?", "So.")}, "--text-column dataset trains on its conversations"),
         ("generic", {"name": "Moss", "abstract": "A plant without roots.", "note": "A short note.", "boxes": [{"name": "x", "kind": "y"}]}, "--text-column abstract (or note)"),
+        ("sft", {"source_text": "A house.", "target_language": "French", "translated_text": "Une maison."}, "--text-column …"),
         ("kto", {"prompt": "Why?", "completion": "So.", "label": [{"value": "Yes"}], "label-suggestion": "No"}, "label holds a list: write one true or false"),
         ("sft", {"Title": "A title of it", "Body": "How do I sort a list of words?", "AcceptedAnswerBody": "Use the function for it."}, "--prompt-text-column Body --text-column AcceptedAnswerBody"),
         ("sft", {"personality": ["I like moss.", "I sing."], "utterances": [{"candidates": ["Hi", "Hello"], "history": ["Hey"]}]}, "write what is inside utterances as columns"),

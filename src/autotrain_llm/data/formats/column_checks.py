@@ -18,6 +18,7 @@ from autotrain_llm.data.formats.column_names import (
     COMPLETION,
     JUDGEMENT,
     LABEL,
+    LANGUAGE_OF_THE_ANSWER,
     MESSAGES,
     QUESTIONS,
     REJECTED,
@@ -192,7 +193,9 @@ def _likely_columns(columns: Columns, request: DataRequest) -> dict[str, list[st
     readable = [
         name
         for name in readable
-        if name not in two_answers and not all(is_metadata(name, value) for value in columns.values[name])
+        if name not in two_answers
+        and not LANGUAGE_OF_THE_ANSWER.search(plain(name))
+        and not all(is_metadata(name, value) for value in columns.values[name])
     ]
 
     asking = (*QUESTIONS, "task", "goal", "input")

@@ -92,14 +92,15 @@ def test_the_copy_of_a_compiled_model_calls_its_own_layers():
     assert other(**batch, compute="hidden").hidden.abs().sum() == 0
 
 
+@pytest.mark.parametrize("key_heads", [1, 2, 4])
 @pytest.mark.parametrize("softcap", [None, 5.0])
 @pytest.mark.parametrize("window", [None, 6])
 @pytest.mark.parametrize("lengths, continues", [((9, 1, 80, 30), ()), ((20, 5, 9, 4), (-1, 0, 0, 1))])
-def test_attention_as_one_operation_equals_attention_segment_by_segment(lengths, continues, window, softcap):
+def test_attention_as_one_operation_equals_attention_segment_by_segment(lengths, continues, window, softcap, key_heads):
     segments = Segments(lengths, continues)
     torch.manual_seed(0)
-    total = sum(lengths)
-    inputs = [torch.randn(1, heads, total, 8, dtype=torch.float64, requires_grad=True) for heads in (4, 2, 2)]
+    shapes = [(1, sum(lengths), heads, 8) for heads in (4, key_heads, key_heads)]  # as layers make them: transposed
+    inputs = [torch.randn(shape, dtype=torch.float64).transpose(1, 2).requires_grad_() for shape in shapes]
     args = attention.AttentionArgs(segments, 0.3, window=window, softcap=softcap)
     expected = attention._sdpa_per_segment(*inputs, args)
     offsets = segments.offsets
@@ -110,6 +111,9 @@ def test_attention_as_one_operation_equals_attention_segment_by_segment(lengths,
     gradients = torch.autograd.grad(expected, inputs, upstream)
     for gradient, other in zip(gradients, torch.autograd.grad(output, inputs, upstream), strict=True):
         torch.testing.assert_close(other, gradient, rtol=0, atol=1e-12)
+    # Graphs are compiled for the memory layout that the operation's fake results have.
+    own = cpu_attention.segment_attention_backward(upstream, *[tensor.detach() for tensor in inputs], *settings)
+    assert all(tensor.is_contiguous() for tensor in (output, *own))
 
 
 @pytest.mark.parametrize("continues", [(), (-1, 0, 1)])

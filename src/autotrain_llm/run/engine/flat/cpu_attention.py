@@ -76,7 +76,8 @@ def segment_attention(
     key, value = _by_lineage(key, value, segments)
     inside = _Inside.of(query, key, value, scaling)
     with torch.autocast("cpu", enabled=False):
-        return attend(inside, _narrow_blocks(segments, window, query), softcap or None, segments.cache)
+        output = attend(inside, _narrow_blocks(segments, window, query), softcap or None, segments.cache)
+    return output.contiguous()  # what a graph is promised
 
 
 @torch.library.custom_op("autotrain_llm::segment_attention_backward", mutates_args=(), device_types="cpu")
@@ -98,7 +99,8 @@ def segment_attention_backward(
         query_grad, key_grad, value_grad = attend_backward(
             upstream, inside, blocks, softcap or None, segments.cache, []
         )
-    return query_grad.contiguous(), _in_stream(key_grad, key, segments), _in_stream(value_grad, value, segments)
+    key_grad, value_grad = _in_stream(key_grad, key, segments), _in_stream(value_grad, value, segments)
+    return query_grad.contiguous(), key_grad.contiguous(), value_grad.contiguous()
 
 
 @segment_attention.register_fake

@@ -65,12 +65,14 @@ def the_layers_of_a_model_can_be_compiled(config: Config, context: RunContext, p
     """`--compile on` with a model whose layers can't be one graph.
 
     Why: attention is one operation of a compiled layer. It has no dropout, rows have to be in the flat layout, and on a GPU it exists in half precision and
-    without a softcap.
+    without a softcap. Layers whose weights are divided among processes (`--shard full`) were never run compiled.
     Fix: without `--compile on`.
     """
     if config.compile != ON or flags_against_compiling(config):
         return
     reason = reason_against_compiling(context, plan.layout, plan.precision)
+    if plan.is_sharded:
+        reason = "its weights are divided among processes, and compiled layers were never run with parts of weights"
     if reason is not None:
         yield Finding(
             f"--compile on can't compile the layers of {plan.model.name}: {reason}",

@@ -119,7 +119,7 @@ def _settings_of_others(config: Config) -> Iterator[Finding]:
         yield Finding(
             f"{flag_of(name)} {plain(config.value_of(name))} has no effect with {flag_of(owner)} {chosen}",
             changes={name: None},
-            otherwise=f"or {flag_of(SETTINGS_OF[name][0])} {having[0]}",
+            otherwise=f"or {flag_of(owner)} {having[0]}" if owner == SETTINGS_OF[name][0] else "",
             parameters=(name, owner),
         )
 

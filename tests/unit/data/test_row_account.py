@@ -504,3 +504,42 @@ def test_a_prompt_in_the_markers_of_a_template_is_no_other_text(tmp_path):
         for n in range(2)
     ]
     assert made(tmp_path, "sft", rows)[1] == ""
+
+
+JUDGED_BY = {
+    "a measure": [0.5, -1.2, 2.0, -0.3],
+    "the number of an answer": [1, 2, 2, 1],
+    "the number of an answer as text": ["1", "2", "2", "1"],
+    "votes": [80, 31, 12, 77],
+    "the letter of an answer": ["A", "B", "B", "tie"],
+}
+
+
+@pytest.mark.parametrize("values", JUDGED_BY.values(), ids=JUDGED_BY)
+def test_what_may_say_which_of_two_answers_is_better_is_named_whatever_its_column_is_called(values, tmp_path):
+    """Where the names of the answers' columns don't say it, the row's own word for it must not be lost."""
+    rows = [
+        {"ask": f"What is {n} and {n}?", "one": f"It is {n}.", "two": f"It is {2 * n}.", "verdict_of_us": value}
+        for n, value in enumerate(values, 1)
+    ]
+    columns = {"prompt_column": "ask", "text_column": "one", "rejected_column": "two"}
+    _, report = made(tmp_path, "dpo", rows, named=tuple(columns), **columns)
+    assert "verdict_of_us" in report
+    if values[0] == "A":
+        return  # text that differs is named in any case
+    for row in rows:
+        row["chosen"], row["rejected"] = row.pop("one"), row.pop("two")
+    _, report = made(tmp_path, "dpo", rows, named=("prompt_column",), prompt_column="ask")
+    assert "verdict_of_us" not in report
+
+
+def test_a_number_that_alone_tells_the_answers_to_a_prompt_apart_is_named(tmp_path):
+    rows = [
+        {"question": f"Tell tale {n} in short.", "most": most, "answer": f"Tale {n} in {most} words."}
+        for n in range(6)
+        for most in (5, 10, 15)
+    ]
+    assert "most" in made(tmp_path, "sft", rows)[1]
+    for row in rows:
+        row["most"] = 5
+    assert "most" not in made(tmp_path, "sft", rows)[1]

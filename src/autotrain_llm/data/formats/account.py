@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from autotrain_llm.data.files.locate import SPLIT_WORDS
 from autotrain_llm.data.files.read import LOOKED_AT
 from autotrain_llm.data.formats.cells import Cells, is_empty, kind_of_answers
 from autotrain_llm.data.formats.column_names import (
+    A_SIDE,
     BESIDE_TOKENS,
     CHOSEN,
     COMPLETION,
@@ -27,6 +29,7 @@ from autotrain_llm.data.formats.column_names import (
     QUESTIONS,
     REASONING,
     REJECTED,
+    SAYS_IT_IS_BETTER,
     SETTINGS,
     SYSTEM,
     TOKEN_MASK,
@@ -74,6 +77,9 @@ class _UnreadColumn:
     rows_with_answer: int = 0  # rows of which the value repeats an answer
     markers: frozenset[str] | None = None  # words around the row's own texts in the first row
     distinct: set[str] = field(default_factory=set)
+    is_numbers: bool = True
+    counts_rows: bool = True  # numbers that rise from row to row
+    last_number: float = -math.inf
     phrases: set[str] = field(default_factory=set)  # different texts of several words
     rows_with_phrase: int = 0
 
@@ -92,6 +98,22 @@ class _UnreadColumn:
         phrases = [text.strip() for text in _leaves(value) if isinstance(text, str) and is_phrase(text, least)]
         self.phrases.update(text[:LONGEST] for text in phrases)
         self.rows_with_phrase += bool(phrases)
+
+    def look_for_numbers(self, value: Any) -> None:
+        """Record whether a value is a number, also as text, or a truth value, and whether it is more than the last."""
+        number = _number(value)
+        if number is None:
+            self.is_numbers = False
+        else:
+            self.counts_rows &= number > self.last_number
+            self.last_number = number
+
+    @property
+    def may_compare(self) -> bool:
+        """Whether the values could say which of two answers is better: numbers that don't count the rows, or words for one of two."""
+        if self.is_numbers:
+            return not self.counts_rows
+        return all(A_SIDE.fullmatch(value.strip().lower()) for value in self.distinct)
 
     @property
     def is_free_text(self) -> bool:
@@ -173,6 +195,7 @@ class ColumnAccount:
             unread.only_metadata = unread.only_metadata and is_metadata(name, value)
             unread.look_for_repetition(value, example)
             unread.look_for_phrases(name, value)
+            unread.look_for_numbers(value)
             self._tell_apart(name, value)
             unread.holds_text = unread.holds_text or any(isinstance(text, str) for text in _leaves(value))
             ids = cells.row.get(self.mapping.columns.get(IDS, ""))
@@ -214,19 +237,20 @@ class ColumnAccount:
         if self.mapping.format == TOKENS and column.is_beside_ids and plain(name) not in BESIDE_TOKENS:
             return "not used"
         is_judgement = plain(name) in (*LABEL, *JUDGEMENT, *WEIGHT, *SETTINGS, *MASKS) or self._says_which_is_better(
-            plain(name)
+            plain(name), column
         )
+        tells_apart = self._tells_answers_apart(name, column)
         if plain(name) in MEDIA:
             return "not used"
         if request.rows == "prompts" and (plain(name) in ANSWERS or is_judgement):
             return "an answer"
         if self.mapping.format == "chosen answers" and plain(name) in REJECTED:
             return "a rejected answer"
-        if not column.holds_text and not is_judgement:
+        if not column.holds_text and not is_judgement and not tells_apart:
             return "no text"
-        if column.repeats_row and not is_judgement:
+        if column.repeats_row and not is_judgement and not tells_apart:
             return REPEATS_ROW
-        is_free = column.is_free_text or self._tells_answers_apart(name, column)
+        is_free = column.is_free_text or tells_apart
         is_metadata_column = column.only_metadata and not is_free
         is_category = column.is_category and not is_free and not LANGUAGE_OF_THE_ANSWER.search(plain(name))
         if (is_metadata_column or is_category) and not is_judgement:
@@ -256,9 +280,16 @@ class ColumnAccount:
                 columns_are_not_used, file=file, columns=columns, kinds=kinds, inside=inside, where=where, text=text
             )
 
-    def _says_which_is_better(self, name: str) -> bool:
-        """Whether a column beside two answers may say which of them is better, by its name."""
-        return self.mapping.format in PAIRED and (name in PREFERENCE_LABEL or name.startswith("winner"))
+    def _says_which_is_better(self, name: str, column: _UnreadColumn) -> bool:
+        """Whether a column beside two answers may say which of them is better: by its name, or, where the names of the answers' columns don't say
+        it, by its values."""
+        if self.mapping.format not in PAIRED:
+            return False
+        if name in PREFERENCE_LABEL or name.startswith("winner"):
+            return True
+        if self.mapping.is_judged or any(SAYS_IT_IS_BETTER.search(plain(answers)) for answers in self._answer_columns):
+            return False
+        return column.differs and column.may_compare and not is_metadata(name, 0)
 
     def _kind(self, column: str) -> str:
         """What a column that is not used is probably about, for the advice."""
@@ -267,7 +298,7 @@ class ColumnAccount:
         name, unread = plain(column), self._unread[column]
         if name in LINKS:
             return "link"
-        if self._says_which_is_better(name):
+        if self._says_which_is_better(name, unread):
             # Where pairs were made by another judgement, nothing is to be done with this one.
             return "setting" if self.mapping.is_judged else "judgement"
         if name in MEDIA:
@@ -278,6 +309,8 @@ class ColumnAccount:
             return "prompt"
         if name in MASKS and self.mapping.format == "text":
             return "mask"
+        if self._tells_answers_apart(column, unread):
+            return ""
         if not unread.holds_text:
             return "setting"
         can_be_joined = self.request.rows == "conversations" and self.mapping.format not in ("text", "chosen answers")
@@ -295,6 +328,17 @@ class ColumnAccount:
             others = sorted({value for value in column.distinct if SPLIT_WORDS.get(value.lower(), "train") != "train"})
             if plain(name) == "split" and column.differs and others and self.request.train_split == "train":
                 self.observations.add(rows_belong_to_another_split, file=file, column=name, splits=others)
+
+
+def _number(value: Any) -> float | None:
+    """The number that a value is, or is the text of; None if it is none."""
+    if not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _prompt_and_answer(example: Example) -> tuple[str, str]:

@@ -162,6 +162,13 @@ PREFERENCE_LABEL = (
     "label", "labels", "winner", "preference", "overall_preference", "individual_preference", "better_response_id",
     "safer_response_id", "preferred", "choice"
 )  # fmt: skip
+# Which of two answers, as the value of a column that says which is better; and a name that says so of an answer itself.
+A_SIDE = re.compile(
+    r"(?:(?:the )?(?:model|response|answer|completion|option|assistant|output)[\s_-]*)?[ab12]|tie|draw|equal|left|right|first|second|neither|both(?:[\s_-]\w+)?"
+)
+SAYS_IT_IS_BETTER = re.compile(
+    r"chosen|prefer|accept|reject|better|worse|best|worst|good|bad|winn|win\b|los(?:e|er|ing)\b|positive|negative|correct|response_[jk]\b"
+)
 # Thoughts and judgements of an answer, which must not stand before the question.
 OF_THE_ANSWER = re.compile(
     r"answer|response|output|completion|solution|summary|highlight|reason|rationale|explanation|cot\b|_cot|think|thought|critique|"

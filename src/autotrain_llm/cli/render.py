@@ -278,7 +278,7 @@ def _report_rows(report: RunReport) -> list[tuple[str, str]]:
     rows = [("Model", str(report.output_dir)), *(sweep_rows(report.sweep) if report.sweep else [])]
     rows += [*_step_of_model(report), *((one.title, one.in_words()) for one in report.headlines()), *_benchmark(report)]
     speed = report.metrics.get("tokens_per_second")
-    rows.append(("Time", duration(report.seconds) + (f", {speed:,.0f} tokens per second" if speed else "")))
+    rows.append(("Time", duration(report.seconds) + (f", {speed:,.0f} tokens/s at the end" if speed else "")))
     for finding in report.observations:
         rows.append((finding.severity.capitalize(), f"{finding.message} [{finding.code}]"))
         rows += [("fix", finding.fix)] if finding.fix else []

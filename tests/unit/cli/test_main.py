@@ -352,7 +352,8 @@ def test_the_end_of_a_run_shows_what_matters_for_its_trainer(rows, capsys, tmp_p
         "Model", "Evaluation loss", "Loss", "Evaluation token accuracy", "Token accuracy", "Time", "Chat", "Export", "Try it"
     ]  # fmt: skip
     assert (
-        f"autotrain export {tmp_path} --to gguf" in stream.getvalue() and "1,234 tokens per second" in stream.getvalue()
+        f"autotrain export {tmp_path} --to gguf" in stream.getvalue()
+        and "1,234 tokens/s at the end" in stream.getvalue()
     )
 
 

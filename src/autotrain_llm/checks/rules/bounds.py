@@ -119,7 +119,9 @@ def _instead(param: Param, value: Any) -> Mapping[str, Any]:
     """The changes in place of a value outside its bounds: what it means in other tools, the usual value, or the bound."""
     if param.never and value <= 0:
         return param.never
-    return {param.name: param.suggested} if param.suggested is not None else _nearest_bound(param, value)
+    if param.suggested is not None:
+        return {param.name: param.suggested}
+    return _nearest_bound(param, value) or ({} if param.required or param.alternative else {param.name: None})
 
 
 def _nearest_bound(param: Param, value: Any) -> Mapping[str, Any]:

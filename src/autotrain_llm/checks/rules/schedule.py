@@ -104,6 +104,14 @@ def a_number_of_steps_needs_a_strategy_that_counts_steps(config: Config) -> Iter
             parameters=("warmup_ratio", "scheduler"),
         )
     yield from _settings_of_others(config)
+    if config.peft and config.optimizer == "galore_adamw" and config.galore_rank >= config.lora_r:
+        yield Finding(
+            f"--optimizer galore_adamw has no effect with --peft: it projects matrices with more rows and columns than --galore-rank "
+            f"{config.galore_rank}, and those of the adapter have {config.lora_r}",
+            changes={"optimizer": "adamw_torch"},
+            otherwise="or --no-peft",
+            parameters=("optimizer", "peft"),
+        )
 
 
 def _settings_of_others(config: Config) -> Iterator[Finding]:

@@ -117,7 +117,7 @@ def parts_of_each_machine_need_several_of_both(config: Config, machine: Machine)
         return
     if machine.local_processes == machine.processes:
         yield Finding(
-            f"--shard hybrid on one machine is --shard full: its {machine.processes} processes have the only copy",
+            f"--shard hybrid on one machine is --shard full: there is one copy of the model, which its {machine.processes} processes divide",
             changes={"shard": FULL},
             parameters=("shard",),
         )

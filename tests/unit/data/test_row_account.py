@@ -543,3 +543,14 @@ def test_a_number_that_alone_tells_the_answers_to_a_prompt_apart_is_named(tmp_pa
     for row in rows:
         row["most"] = 5
     assert "most" not in made(tmp_path, "sft", rows)[1]
+
+
+def test_judgements_beside_two_answers_are_not_taken_for_answers(tmp_path):
+    judged = [{"user_id": "u1", "value": "first"}, {"user_id": "u2", "value": "second"}]
+    row = {"prompt": "Where is it?", "answer_1": "It is over there.", "answer_2": "I don't know that.", "votes": judged}
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(Refused) as refused:
+        open_data(DataRequest(str(path), "scored", trainer="reward"))
+    (fix,) = [finding.fix for finding in refused.value.findings if finding.code == "D110"]
+    assert "each item of votes" not in fix and "answer_1 and answer_2" in fix

@@ -1237,7 +1237,9 @@ def test_scores_of_one_answer_are_offered_as_outputs(score, tmp_path):
 
 
 def test_a_list_of_answers_with_more_is_to_be_a_row_each(tmp_path):
-    rows = [{"query": f"Which {n}?", "replies": [{"reply": "This.", "like": n, "dislike": 1}]} for n in range(3)]
+    rows = [
+        {"query": f"Which {n}?", "replies": [{"reply": "This one is it.", "like": n, "dislike": 1}]} for n in range(3)
+    ]
     finding = refused(tmp_path, rows, "kto")
     assert "replies" in finding.fix and "completion" in finding.fix and "label" in finding.fix
     assert "like, dislike" in finding.message

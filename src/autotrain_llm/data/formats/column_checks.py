@@ -522,7 +522,10 @@ def _has_text(cell: Any) -> bool:
     return (
         isinstance(cell, list)
         and bool(cell)
-        and all(isinstance(part, dict) and any(isinstance(value, str) for value in part.values()) for part in cell)
+        and all(
+            isinstance(part, dict) and any(isinstance(value, str) and is_phrase(value) for value in part.values())
+            for part in cell
+        )
     )
 
 

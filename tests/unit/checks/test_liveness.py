@@ -77,7 +77,7 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "scheduler": ("cosine", {}),
     "min_lr_ratio": (0.1, {"scheduler": "cosine"}),
     "polynomial_power": (2.0, {"scheduler": "polynomial"}),
-    "decay_ratio": (0.5, {"scheduler": "warmup_stable_decay"}),
+    "decay_ratio": (0.5, {"scheduler": "warmup_stable_decay", "max_steps": 20}),
     "decay_shape": ("linear", {"scheduler": "warmup_stable_decay"}),
     "galore_rank": (2, {"optimizer": "galore_adamw"}),
     "galore_update_steps": (2, {"optimizer": "galore_adamw"}),
@@ -301,6 +301,8 @@ def test_every_parameter_that_a_trainer_reads_is_looked_at_when_the_plan_is_made
     assert result.plan is not None
     if TRAINERS[trainer].reads("streaming"):  # which can't be together with all others
         assert checked(trainer, places, {"streaming": True, "max_steps": 2}).plan is not None
+    for choices in ({"optimizer": "galore_adamw", "scheduler": "polynomial"}, {"scheduler": "warmup_stable_decay"}):
+        assert checked(trainer, places, choices).plan is not None  # which have settings of their own
     assert set(settings_of(trainer)) - reads == set()
 
 
@@ -344,6 +346,8 @@ def test_another_value_makes_another_plan(trainer, name, places):
         pytest.skip("it only refuses rows that are not what was prepared (P145, P146)")
     if name == "engine" and TRAINERS[trainer].trl_adapter is None:
         pytest.skip("there is no other engine for it")
+    if name == "batch_tokens":
+        pytest.skip("it takes the place of --batch-size (P373), and test_training.py trains with it")
     if name == "num_labels":
         pytest.skip("pairs are ordered by one score: every other number is refused (P701)")
     if name == "eval_benchmark" and TRAINERS[trainer].rows == "scored":

@@ -107,6 +107,18 @@ TWINS = {
         machine((NEW_GPU,), environment=GROUP),
         WITH_GPU,
     ),
+    "a model divided on one machine as on several": (
+        "E520",
+        "--shard hybrid",
+        machine((NEW_GPU, NEW_GPU), environment=GROUP),
+        WITH_GPU,
+    ),
+    "no compiler": (
+        "E533",
+        "--compile on",
+        machine(environment={"CXX": "no-compiler"}),
+        machine(environment={"CXX": "sh"}),
+    ),
     "three processes on two GPUs": (
         "E507",
         "--trainer sft",

@@ -170,7 +170,7 @@ def test_without_accumulation_its_value_follows_from_the_step(light_llama: Path,
 
 def test_a_sweep_does_not_search_what_its_reward_is_made_of(light_llama: Path, prompts: Path) -> None:
     def codes(searched: str, metric: str) -> set[str]:
-        flags = {"use_sweep": True, "sweep_params": {searched: [0.1, 0.3]}, "sweep_metric": metric}
+        flags = {"use_sweep": True, "sweep_params": {searched: {"low": 0.1, "high": 0.3}}, "sweep_metric": metric}
         return {finding.code for finding in checked("ppo", light_llama, prompts, **flags).findings}
 
     assert codes("rl_missing_end_penalty", "eval_reward") == {"P604"}

@@ -300,4 +300,4 @@ def test_a_text_beyond_the_reward_models_context_loses_its_start_and_keeps_its_m
         expected = float(model(torch.tensor([[whole[0], *whole[-8:]]])).logits[0, 0])
     scores = scored(rewards, [1, 1], [" It is red and blue.", ""])
     assert scores[0, 0] == pytest.approx(expected, abs=1e-5)
-    assert rewards.has_models and rewards.truncated(2).tolist() == [True, False]
+    assert rewards.truncated(2).tolist() == [True, False]

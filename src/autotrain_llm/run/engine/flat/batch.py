@@ -60,7 +60,7 @@ class Segments:
     continues: tuple[int, ...] = ()
     cache: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
     divided: ContextParallel | None = field(default=None, repr=False, compare=False)
-    offsets: Offsets = field(init=False, repr=False, compare=False)
+    offsets: Offsets = field(default=None, repr=False, compare=False)  # type: ignore[assignment]  # FSDP makes a copy of all fields
 
     def __post_init__(self) -> None:
         if not self.continues:
@@ -71,7 +71,8 @@ class Segments:
             raise ValueError("a segment needs at least one token")
         if any(not STANDS_ALONE <= parent < index for index, parent in enumerate(self.continues)):
             raise ValueError("a segment can only continue an earlier one of the stream")
-        self.offsets = self._offsets()
+        if self.offsets is None:
+            self.offsets = self._offsets()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled without the cache and the offsets, whose tensors lie on a device, and without processes."""

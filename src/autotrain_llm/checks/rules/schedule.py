@@ -80,7 +80,7 @@ def warmup_should_leave_steps_to_train(config: Config) -> Iterator[Finding]:
     accepts="--eval-steps 50 --valid-split 0.1",
 )
 def a_number_of_steps_needs_a_strategy_that_counts_steps(config: Config) -> Iterator[Finding]:
-    """A number has no effect because of another parameter: steps where epochs are counted, a warm-up of a constant rate, or a setting of another schedule or optimizer.
+    """A number has no effect because of another parameter: steps where epochs are counted, a warm-up of a constant rate, or a setting of another schedule or optimizer; or an optimizer has none on an adapter.
 
     Why: `--eval-steps` and `--save-steps` are used when `--eval-strategy` and `--save-strategy` are `steps`, which is the default once a
     number of steps is given. `--scheduler constant` starts at the peak and has no warm-up. A constant rate has no lowest one either, and only some

@@ -53,7 +53,11 @@ def an_adapter_does_not_train_new_tokens(
         return
     new = context.models.tokens_beyond(model)
     if new:
-        what = f"--tokenizer {config.tokenizer} has {_enumerated(new)}, which the tokenizer in --model {model.name} has not"
+        from autotrain_llm.models.checks.naming import first_of
+
+        what = (
+            f"--tokenizer {config.tokenizer} has {first_of(new)}, which the tokenizer in --model {model.name} has not"
+        )
         yield Finding(
             f"{what}: --peft leaves the rows of the embedding as they are, so that new tokens are never learned",
             changes={"peft": False},
@@ -88,8 +92,3 @@ def a_tokenizer_should_give_the_ids_that_the_model_was_trained_with(
             changes={"tokenizer": None},
             parameters=("tokenizer", "model"),
         )
-
-
-def _enumerated(tokens: list[str]) -> str:
-    """Both of two tokens, or the first two of more."""
-    return " and ".join(tokens) if len(tokens) < 3 else f"{tokens[0]}, {tokens[1]} and {len(tokens) - 2} more tokens"

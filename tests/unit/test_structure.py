@@ -20,6 +20,29 @@ from autotrain_llm.config.registry import PARAMS, TRAINERS
 ROOT = Path(autotrain_llm.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py"))
 
+REPOSITORY = Path(__file__).parents[2]
+AT_THE_TOP = {
+    ".ci",
+    ".dockerignore",
+    ".github",
+    ".gitignore",
+    ".pre-commit-hooks.yaml",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+}
+AT_THE_TOP |= {"Dockerfile", "Dockerfile.cuda", "LICENSE", "MANIFEST.in", "Makefile", "PARAMETER_GUIDE.md", "README.md"}
+AT_THE_TOP |= {
+    "benchmarks",
+    "constraints.txt",
+    "docs",
+    "examples",
+    "mkdocs.yml",
+    "pyproject.toml",
+    "setup.cfg",
+    "setup.py",
+}
+AT_THE_TOP |= {"src", "tests"}
+
 # From the ground up: a module may import what stands on an earlier line or in its own part.
 ORDER = (
     {"version", "progress"},
@@ -505,3 +528,11 @@ def test_a_module_uses_the_words_of_the_field(path):
         if word in line
     ]
     assert wrong == []
+
+
+def test_the_top_of_the_repository_holds_nothing_that_was_left_there():
+    tracked = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if tracked.returncode:
+        pytest.skip("this is no checkout")
+    at_the_top = {name.split("/")[0] for name in tracked.stdout.splitlines()}
+    assert at_the_top <= AT_THE_TOP, f"move these, or name them in AT_THE_TOP: {sorted(at_the_top - AT_THE_TOP)}"

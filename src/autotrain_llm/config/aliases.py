@@ -334,7 +334,7 @@ WHY_NOT = {
         "pad_token special_tokens resize_vocab eos_token bos_token add_special_tokens add_bos_token "
         "use_fast_tokenizer tokenizer_use_fast add_tokens"
     ),
-    "an adapter trains and saves a new head, and leaves the embedding as it is; new tokens are trained without --peft": (
+    "an adapter trains and saves a new head, and with --trainable-tokens the rows of single tokens; whole matrices are trained without --peft": (
         "modules_to_save lora_modules_to_save additional_target"
     ),
     "the adapter's other settings follow from the trainer": (

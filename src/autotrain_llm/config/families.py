@@ -76,9 +76,7 @@ FAMILIES: dict[str, str] = {
         "lora_config.* lora.dropout_position lora.lora_* lora.a2a_* lora.type lora.merge lorap_* init_strategy"
     ),
     "an adapter that is named as --model is trained further": "resume_lora_training lora_adapter_path resume_adapter",
-    "modules_to_save": (
-        "trainable_token_indices reinit_weights trainable_tokens embedding_lr embedding_lr_scale save_embedding_layers"
-    ),
+    "modules_to_save": ("reinit_weights embedding_lr embedding_lr_scale save_embedding_layers"),
     "freeze_layers": (
         "freeze_* trainable_parameters trainable_parameters_regex finetune_last_n_layers finetune_* layers_pattern lr_groups lisa_* "
         "custom_sharded_layers feature_layers"

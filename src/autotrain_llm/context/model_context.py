@@ -55,6 +55,7 @@ class ModelContext:
         self._unavailable: frozenset[str] = frozenset()
         self._secondary: dict[tuple[str, str], ModelMetadata | None] = {}
         self._differing: dict[Path, str | None] = {}
+        self._beyond: dict[Path, list[str]] = {}
         self._scratch_folder: TemporaryFolder | None = None
 
     def reuse_from(self, earlier: ModelContext, same_rows: bool) -> None:
@@ -190,8 +191,13 @@ class ModelContext:
 
     def tokens_beyond(self, other: ModelMetadata) -> list[str]:
         """The tokens that another model's tokenizer does not have; none if the tokenizers can't be compared."""
-        own, theirs = self.tokenizer, _tokenizer_in(other.tokenizer_folder)
-        return own.tokens_beyond(theirs) if own and theirs else []
+        folder = other.tokenizer_folder
+        if folder is None:
+            return []
+        if folder not in self._beyond:
+            own, theirs = self.tokenizer, _tokenizer_in(folder)
+            self._beyond[folder] = own.tokens_beyond(theirs) if own and theirs else []
+        return self._beyond[folder]
 
     # --- sizes ------------------------------------------------------------------------------------------------------
 

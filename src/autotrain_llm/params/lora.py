@@ -15,6 +15,7 @@ from autotrain_llm.declare.param import (
 )
 
 PISSA, OLORA, LOFTQ = "pissa", "olora", "loftq"
+AUTO = "auto"  # the tokens that are trained: those that are new
 OF_THE_BASE = (PISSA, OLORA)  # they take their first values out of the model's weights
 
 
@@ -92,6 +93,15 @@ class Lora:
         "Modules that get an adapter, separated by commas.",
         metavar="NAMES|all-linear",
         aliases="lora_modules lora_target lora_target_modules peft_target_modules target_module",
+        on_resume=FIXED,
+    )
+    trainable_tokens: list[str] = param(
+        (AUTO,),
+        "Tokens whose rows of embedding and head are trained too, by text or id: `auto` are those that the model's own tokenizer has not.",
+        metavar="TOKENS|auto|none",
+        default_words="auto",
+        stage="model",
+        aliases="peft_trainable_token_indices trainable_token_indices",
         on_resume=FIXED,
     )
     merge_adapter: bool = param(

@@ -59,6 +59,7 @@ from autotrain_llm.planning.sharding import decide_sharding
 from autotrain_llm.planning.sources import plan_sources
 from autotrain_llm.planning.sweep import decide_sweep
 from autotrain_llm.planning.trackers import decide_trackers
+from autotrain_llm.planning.trained_tokens import trained_tokens
 from autotrain_llm.planning.value_function import value_model_of
 from autotrain_llm.trainers.reward import Reward
 from autotrain_llm.trainers.sft import Sft
@@ -73,7 +74,7 @@ def make_plan(config: Config, context: RunContext, ignored: tuple[str, ...] = ()
     layout = _layout(config, context)
     schedule = _schedule(config, context, row_count(context, packing=layout.packing))
     memory = Memory(config, context, layout, schedule)
-    sharding = decide_sharding(config, memory)
+    sharding = decide_sharding(config, memory, trains_tokens=bool(trained_tokens(config, context.models)))
     memory = memory.assuming(shards=sharding.shards if sharding else 1)
     precision = _precision(config, context, memory)
     if config.applies("model_ref"):
@@ -413,6 +414,7 @@ def _adapter(config: Config, context: RunContext) -> AdapterPlan | None:
         merge=config.merge_adapter or merged_beneath,
         init=None if own else config.lora_init,
         plus_ratio=config.lora_plus_ratio,
+        tokens=trained_tokens(config, context.models) or None,
     )
 
 

@@ -34,6 +34,7 @@ from autotrain_llm.planning.rollout_batches import decide_anchor, decide_phases
 from autotrain_llm.planning.rollouts import reward_models, sequences_at_once
 from autotrain_llm.planning.schedule import accumulated_batches
 from autotrain_llm.planning.sharding import obstacles
+from autotrain_llm.planning.trained_tokens import trained_tokens
 from autotrain_llm.planning.value_function import value_model_of
 from autotrain_llm.trainers.ppo import CORRECTED, OF_REWARD, SEPARATE, SHARED, Ppo
 from autotrain_llm.trainers.sft import Sft
@@ -120,7 +121,7 @@ class Memory:
         """Bytes that a checkpoint takes on disk; 0 if the model's sizes are not known."""
         if self.shape is None:
             return 0
-        adapter = adapter_of(self.context.model, self.shape, self.config) if self.config.peft else None
+        adapter = self._adapter(self.shape, self.config)
         second = self._second(self.shape, self.config, adapter)
         return estimate.checkpoint_bytes(self.shape, adapter, states_of(self.config, self.shape, adapter), *second)
 
@@ -152,7 +153,7 @@ class Memory:
     def _run(self, shape: estimate.Shape, config: Config, checkpointing: bool, full: bool) -> estimate.Run:
         spec, cuda = config.trainer_spec, self.machine.has_cuda
         batch = self._batch(config, full)
-        adapter = adapter_of(self.context.model, shape, config) if config.peft else None
+        adapter = self._adapter(shape, config)
         weight = 2.0 if adapter and self.computes_in == "bf16" and not self.context.is_scratch else 4.0
         scores = spec.trains_a_scorer
         resident, precompute_bytes = self._other_models(shape, config, adapter, weight)
@@ -202,6 +203,14 @@ class Memory:
             shards=shards,
             whole_beside=max(others.values(), default=0) if spec.samples and shards > 1 else 0,
         )
+
+    def _adapter(self, shape: estimate.Shape, config: Config) -> estimate.Adapter | None:
+        if not config.peft:
+            return None
+        adapter = adapter_of(self.context.model, shape, config)
+        tables = 1 if shape.tied or config.trainer_spec.trains_a_scorer else 2
+        rows = tables * len(trained_tokens(config, self.context.models))
+        return replace(adapter, values=adapter.values + rows * shape.hidden, trains_rows=rows > 0)
 
     def _second(
         self, shape: estimate.Shape, config: Config, adapter: estimate.Adapter | None

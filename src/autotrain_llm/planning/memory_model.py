@@ -75,13 +75,15 @@ class Shape:
 
 @dataclass(frozen=True)
 class Adapter:
-    """A LoRA adapter: its `values` in all layers; per layer, the total input `width` of its `matrices`; its rank, and whether it has dropout."""
+    """A LoRA adapter: its `values` in all layers; per layer, the total input `width` of its `matrices`; its rank, and whether it has dropout.
+    `trains_rows`: of embedding and head too, for which PEFT makes copies of both, and gradients as large."""
 
     values: int
     width: int
     matrices: int
     rank: int
     dropout: bool
+    trains_rows: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
     head = head_bytes(shape, run)
     rounded = rounded_weights(shape, run)
     whole = gathered_bytes(shape, run)
+    copied = copied_tables(shape, run)
     all_kept = (
         kept_by_layers(shape, run, layer_input_bytes if run.checkpointing else kept_by_layer)
         + outside_layer_bytes(shape, run) * run.tokens
@@ -172,7 +175,7 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
                 "rounded weights": rounded,
                 "gathered weights": whole,
                 "activations": all_kept,
-                "head": head,
+                "head": head + copied,
             },
         ),
         Peak(
@@ -183,6 +186,7 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
                 "rounded weights": 0 if run.checkpointing else rounded,
                 "gathered weights": whole + gathered_gradient_bytes(shape, run),
                 "activations": all_kept + (one_layer if run.checkpointing else backward),
+                "head": copied,
             },
         ),
         Peak(
@@ -407,7 +411,7 @@ def head_bytes(shape: Shape, run: Run, *, gradients: bool = True) -> int:
         return 0
     value = HALF if run.half else FLOAT
     vocab_size = shape.vocabulary
-    trained = gradients and run.adapter is None
+    trained = gradients and trains_tables(run)
     rounded = HALF * shape.table if run.half and run.weight == FLOAT and not run.quantised and run.shards == 1 else 0
     # Each tile adds its gradient of the weight to the sum: on a processor in half precision, on a GPU in float32.
     added = 0 if not run.half else HALF if run.device == "cpu" else FLOAT
@@ -443,12 +447,24 @@ def taught_rows(rows: int) -> int:
 
 def _head_gradient(shape: Shape, run: Run) -> int:
     """The gradient of the head; if tied, it is held until that of the embedding is added."""
-    return 0 if run.adapter or run.scores else FLOAT * shape.table
+    return 0 if run.scores or not trains_tables(run) else FLOAT * shape.table
 
 
 def _tied_embedding_gradient(shape: Shape, run: Run) -> int:
     """The gradient of a tied embedding, which is complete before it is added to the head's."""
-    return FLOAT * shape.table if shape.tied and not run.adapter and not run.scores else 0
+    return FLOAT * shape.table if shape.tied and trains_tables(run) and not run.scores else 0
+
+
+def trains_tables(run: Run) -> bool:
+    """Whether there are gradients of embedding and head, of which an adapter may train a few rows."""
+    return run.adapter is None or run.adapter.trains_rows
+
+
+def copied_tables(shape: Shape, run: Run) -> int:
+    """Bytes of the copies of embedding and head with the rows that an adapter trains."""
+    if run.adapter is None or not run.adapter.trains_rows:
+        return 0
+    return int(run.weight * shape.table * (1 if run.scores else 2))
 
 
 def frozen_bytes(shape: Shape, weight: float, *, half: bool) -> int:

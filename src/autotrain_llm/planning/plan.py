@@ -396,7 +396,7 @@ class MemoryPlan:
 @dataclass(frozen=True)
 class AdapterPlan:
     """A LoRA adapter, with the names of its paper; `merge` adds it to the weights after training. `init` is how it begins, if not as usual, and
-    `plus_ratio` what multiplies the learning rate of its B matrices."""
+    `plus_ratio` what multiplies the learning rate of its B matrices. `tokens` are the ids whose rows of embedding and head are trained too."""
 
     r: int
     alpha: float
@@ -407,6 +407,7 @@ class AdapterPlan:
     merge: bool
     init: str | None = field(default=None, metadata=omitted_if_none())
     plus_ratio: float | None = field(default=None, metadata=omitted_if_none())
+    tokens: tuple[int, ...] | None = field(default=None, metadata=omitted_if_none())
 
     @property
     def saved_rank(self) -> int:

@@ -96,7 +96,7 @@ def _adapter(plan: Plan, adapter: AdapterPlan, context: RunContext, folder: Path
     base = metadata.located.base or metadata.located
     _write_what_every_model_has(plan, context, folder)
     all_linear = adapter.target_modules == ("all-linear",)
-    settings = {
+    settings: dict[str, Any] = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM" if plan.model.head is None else "SEQ_CLS",
         "base_model_name_or_path": str(base.path or base.name),
@@ -107,6 +107,8 @@ def _adapter(plan: Plan, adapter: AdapterPlan, context: RunContext, folder: Path
         "use_rslora": adapter.rslora,
         "target_modules": list(metadata.linear_names if all_linear else adapter.target_modules),
     }
+    if adapter.tokens:
+        settings["trainable_token_indices"] = list(adapter.tokens)
     _write_json(folder / ADAPTER_CONFIG, settings)
     files = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
     return Located(plan.output.dir, ADAPTER, folder, base, remote_files=files, planned=target)

@@ -70,7 +70,7 @@ def obstacles(config: Config) -> Iterator[Obstacle]:
         yield Obstacle("eval_benchmark", "--eval-benchmark", "one process runs it with the finished model")
 
 
-def decide_sharding(config: Config, memory: Memory) -> ShardingPlan | None:
+def decide_sharding(config: Config, memory: Memory, *, trains_tokens: bool) -> ShardingPlan | None:
     """How the weights are kept by several processes; None for one process, which has all of them.
 
     `auto` divides them where a copy would not fit into the memory of a GPU, even with gradient checkpointing, and nothing stands against it.
@@ -87,6 +87,8 @@ def decide_sharding(config: Config, memory: Memory) -> ShardingPlan | None:
         return ShardingPlan(NONE, 1, "processors hold copies")
     if any(obstacles(config)):
         return ShardingPlan(NONE, 1, "--shard full would be refused")
+    if trains_tokens:
+        return ShardingPlan(NONE, 1, "--trainable-tokens are trained with copies")
     checkpointing = config.gradient_checkpointing is not False
     if memory.bytes(checkpointing=checkpointing) <= memory.available:
         return ShardingPlan(NONE, 1, "a copy fits into a GPU")

@@ -74,8 +74,13 @@ def _what(plan: Plan) -> list[Row]:
         targets = ", ".join(adapter.target_modules)
         dropout = f", dropout {adapter.dropout:g}" if adapter.dropout != plan.parameters["lora_dropout"].value else ""
         begins = f", begins as {adapter.init}" if adapter.init else ""
+        tokens = f", and the rows of {plural(len(adapter.tokens), 'token')}" if adapter.tokens else ""
         rows.append(
-            ("adapter", f"{adapter.name} of rank {adapter.r} on {targets}{dropout}{begins}", _source(plan, "peft"))
+            (
+                "adapter",
+                f"{adapter.name} of rank {adapter.r} on {targets}{dropout}{begins}{tokens}",
+                _source(plan, "peft"),
+            )
         )
     weights = plan.objective.settings.get("token_weights")
     if weights:

@@ -101,6 +101,7 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "lora_init": ("gaussian", {"peft": True}),
     "lora_plus_ratio": (4.0, {"peft": True}),
     "target_modules": ("q_proj", {"peft": True}),
+    "trainable_tokens": ("5", {"peft": True}),
     "merge_adapter": (True, {"peft": True}),
     "logging_steps": (3, {}),
     "log": ("tensorboard", {}),

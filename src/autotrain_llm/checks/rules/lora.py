@@ -14,6 +14,7 @@ from autotrain_llm.declare.text import plain
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.params.lora import LOFTQ, OF_THE_BASE, Lora
 from autotrain_llm.params.model import Model
+from autotrain_llm.planning.trained_tokens import is_automatic
 
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
     from autotrain_llm.models.metadata import ModelMetadata
@@ -100,6 +101,12 @@ def an_adapter_that_is_trained_further_keeps_its_settings(config: Config, model:
                 changes={name: None},
                 parameters=(name, "model"),
             )
+    if config.given("trainable_tokens") and not is_automatic(config) and model.is_adapter:
+        yield Finding(
+            f"--trainable-tokens {plain(config.trainable_tokens)} is ignored: --model {model.name} is an adapter and trains the tokens that it has rows of",
+            changes={"trainable_tokens": None},
+            parameters=("trainable_tokens", "model"),
+        )
     if config.given("lora_init") and config.lora_init and model.is_adapter:
         yield Finding(
             f"--lora-init {config.lora_init} is ignored: --model {model.name} is an adapter, and goes on from its own weights",

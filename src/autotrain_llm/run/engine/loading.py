@@ -224,8 +224,15 @@ def lora_config(adapter: AdapterPlan, model: Any) -> LoraConfig:
         init_lora_weights=peft_name(adapter.init),
         target_modules="all-linear" if targets == ("all-linear",) else list(targets),
         exclude_modules=sorted(excluded) if excluded and targets == ("all-linear",) else None,
+        trainable_token_indices=_rows_of(adapter.tokens, model) if adapter.tokens else None,
         task_type="CAUSAL_LM",
     )
+
+
+def _rows_of(tokens: tuple[int, ...], model: Any) -> dict[str, list[int]]:
+    """The matrices of which an adapter trains the rows of these tokens: the embedding, and the head, which PEFT (0.21) trains once if they are tied."""
+    tables = [model.get_input_embeddings(), model.get_output_embeddings()]
+    return {name: list(tokens) for name, module in model.named_modules() if any(module is table for table in tables)}
 
 
 def _can_have_no_lora(name: str, module: Any, model: Any) -> bool:

@@ -23,6 +23,10 @@ IDS = torch.arange(3, 30)[None]
 KINDS: dict[str, dict[str, Any]] = {
     "an embedding": {"target_modules": ["embed_tokens", "q_proj"]},
     "single tokens": {"target_modules": ["q_proj"], "trainable_token_indices": [5, 6]},
+    "single tokens of embedding and head": {
+        "target_modules": ["q_proj"],
+        "trainable_token_indices": {"embed_tokens": [5, 6], "lm_head": [5, 6]},
+    },
     "a whole embedding": {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]},
     "a whole head": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
     "a head": {"target_modules": ["q_proj", "lm_head"]},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -97,7 +98,8 @@ def _reward_value_head(plan: Plan, inputs: RunInputs, policy: PreTrainedModel) -
 def _with_adapter(backbone: PreTrainedModel, adapter: AdapterPlan) -> nn.Module:
     """The frozen backbone with a new trained adapter in float32."""
     backbone.requires_grad_(False)
-    adapted = inject_adapter_in_model(lora_config(adapter, backbone), backbone)
+    settings = replace(adapter, tokens=None)  # the tokens of the policy
+    adapted = inject_adapter_in_model(lora_config(settings, backbone), backbone)
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from autotrain_llm.checks.preflight import Checked, preflight
 from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import resolve
+from autotrain_llm.planning.trained_tokens import own_tokens
 from support.light_models import build_light_model
 from support.rows import write_rows
 
@@ -53,11 +53,7 @@ def test_a_head_with_a_bias_has_no_trained_rows(command: dict[str, Any], tmp_pat
     assert "M197" not in codes(check({**command, "model": str(biased)}))
 
 
-def test_an_adapter_that_goes_on_keeps_the_tokens_that_it_has(command: dict[str, Any], tmp_path: Path) -> None:
-    adapter = tmp_path / "adapter"
-    adapter.mkdir()
-    settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": command["model"], "r": 16}
-    settings |= {"target_modules": ["q_proj"], "trainable_token_indices": {"embed_tokens": [3, 4], "lm_head": [4, 5]}}
-    (adapter / "adapter_config.json").write_text(json.dumps(settings))
-    checked = check({**command, "model": str(adapter), "trainable_tokens": "7"})
-    assert "M186" in codes(checked)
+@pytest.mark.parametrize("indices", [[5, 3, 4], {"embed_tokens": [3, 4], "lm_head": [4, 5]}])
+def test_an_adapter_that_goes_on_keeps_the_tokens_that_it_has(indices: Any) -> None:
+    assert own_tokens({"trainable_token_indices": indices}) == (3, 4, 5)
+    assert own_tokens({"trainable_token_indices": None}) == () == own_tokens({})

@@ -253,3 +253,38 @@ def test_rows_on_disk_take_next_to_no_memory(tmp_path: Path, light_llama: Path) 
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     assert kilobytes(0) < kilobytes(1 << 40) / 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "row", "first"),
+    [
+        ("preferences", lambda at: {"prompt": f"{at}?", "chosen": [f"Yes {at}."], "rejected": [f"No {at}.", f"Never {at}."]}, "Yes 0."),
+        ("preferences", lambda at: {"prompt": f"{at}?", "responses": [f"Yes {at}.", f"No {at}."], "scores": [2, 1]}, "Yes 0."),
+        ("conversations", lambda at: {"instruction": "Count.", "instances": [{"input": f"{at}", "output": f"It is {at}."}] * 2}, "It is 0."),
+        ("conversations", lambda at: {"one": {"ask": f"{at} then?"}, "two": {"say": f"It is {at}."}}, "It is 0."),
+    ],
+)  # fmt: skip
+def test_rows_inside_rows_are_read_in_large_files_as_in_small_ones(shape, row, first, tmp_path, monkeypatch):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row(at)) + "\n" for at in range(300)))
+    named = {"prompt_column": "one.ask", "text_column": "two.say"} if "one" in row(0) else {}
+    request = DataRequest(
+        str(path), shape, trainer="dpo" if shape == "preferences" else "sft", **named, named=tuple(named)
+    )
+    small = open_data(request)
+    monkeypatch.setattr("autotrain_llm.data.files.stream.LARGE", 10)
+    large = open_data(request)
+    assert not large.in_memory and [one.content() for one in large.train] == [one.content() for one in small.train]
+    assert [finding.message for finding in large.findings] == [finding.message for finding in small.findings]
+    assert small.train[0].answers()[-1] == first
+
+
+def test_ties_of_large_files_are_named(tmp_path, monkeypatch):
+    rows = [
+        {"prompt": f"{at}?", "responses": [f"Yes {at}.", f"No {at}."], "scores": [2, 1 + at % 2]} for at in range(9)
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setattr("autotrain_llm.data.files.stream.LARGE", 10)
+    dataset = open_data(DataRequest(str(path), "preferences", trainer="dpo"))
+    assert [finding.code for finding in dataset.findings] == ["D193", "D194"] and len(dataset.train) == 5

@@ -113,7 +113,7 @@ def test_questions_without_answers_are_no_text_to_learn_unless_they_are_named(tm
 
 def test_what_columns_hold_is_said_where_it_is_not_text(tmp_path):
     (finding,) = findings(tmp_path / "rows.jsonl", [{"text": 1, "talk": [{"speaker": "a", "utterance": "b"}]}])
-    assert "text (numbers), talk (lists of objects with speaker, utterance)" in finding.message
+    assert "text (numbers, 1), talk (lists of objects with speaker 'a', utterance 'b')" in finding.message
 
 
 def test_turns_that_cannot_be_read_are_not_taken_for_text_in_silence(tmp_path):

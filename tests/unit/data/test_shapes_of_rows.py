@@ -414,7 +414,9 @@ def test_columns_that_may_be_meant_are_offered(tmp_path):
         for n in range(2)
     ]
     fix = refused(tmp_path, rows).fix
-    assert fix == "name the columns: --prompt-text-column question --text-column long_answer (or final_decision)"
+    assert fix.startswith(
+        "name the columns: --prompt-text-column question --text-column long_answer (asks 'Does it work 0?', answers"
+    )
 
 
 def test_prompts_that_are_lists_in_text_are_named(tmp_path):
@@ -539,7 +541,7 @@ def test_all_columns_of_rows_that_fit_nothing_are_listed_and_answers_are_no_prom
     ]
     for trainer, fix in (
         ("reward", "write the better of human_ref_A"),
-        ("sft", "name the columns: --prompt-text-column …"),
+        ("sft", "name the columns: --prompt-text-column history --text-column human_ref_B"),
     ):
         finding = refused(tmp_path, rows, trainer)
         assert finding.message.endswith(", and 7 more") and finding.fix.startswith(fix)
@@ -940,8 +942,8 @@ def test_runs_of_langchain_are_conversations(tmp_path):
     [
         ("sft", {"question": "Which is it, and why?", "solutions": "That one.", "input_output": "2 3", "starter_code": "def f"}, "--prompt-text-column question --text-column solutions"),
         ("sft", {"prompt": "Why?", "init_response": "So it is.", "revised_response": "It is so.", "dataset": turns("Why?", "So.")}, "--text-column dataset trains on its conversations"),
-        ("generic", {"name": "Moss", "abstract": "A plant without roots.", "note": "A short note.", "boxes": [{"name": "x", "kind": "y"}]}, "--text-column abstract (or note)"),
-        ("sft", {"source_text": "A house.", "target_language": "French", "translated_text": "Une maison."}, "--text-column …"),
+        ("generic", {"name": "Moss", "abstract": "A plant without roots.", "note": "A short note.", "boxes": [{"name": "x", "kind": "y"}]}, "--text-column abstract (trains on 'A plant without roots.'); or --text-column note"),
+        ("sft", {"source_text": "A house.", "target_language": "French", "translated_text": "Une maison."}, "--prompt-text-column source_text --text-column translated_text --context-columns target_language"),
         ("kto", {"prompt": "Why?", "completion": "So.", "label": [{"value": "Yes"}], "label-suggestion": "No"}, "label holds a list: write one true or false"),
         ("sft", {"Title": "A title of it", "Body": "How do I sort a list of words?", "AcceptedAnswerBody": "Use the function for it."}, "--prompt-text-column Body --text-column AcceptedAnswerBody"),
         ("sft", {"personality": ["I like moss.", "I sing."], "utterances": [{"candidates": ["Hi", "Hello"], "history": ["Hey"]}]}, "write what is inside utterances as columns"),
@@ -1161,7 +1163,7 @@ def test_rows_of_numbers_alone_need_a_prompt_that_is_written(tmp_path):
     with pytest.raises(Refused) as problem:
         opened(tmp_path, rows, "grpo", keeps_columns=True)
     (finding,) = problem.value.findings
-    assert "target (numbers), nums (lists)" in finding.message and "--text-column" not in finding.fix
+    assert "target (numbers, 98), nums (lists)" in finding.message and "--text-column" not in finding.fix
     assert '{"prompt": "… 98 … [44, 19, 35] …", "target": 98, "nums": [44, 19, 35]}' in finding.fix
     named = {"text_column": "target", "named": ("text_column",)}
     (warned,) = opened(tmp_path, rows, "grpo", keeps_columns=True, **named).findings

@@ -51,6 +51,7 @@ ROW_KEYS = ("data", "rows", "train", "examples", "instances", "records", "items"
 
 
 RawRow = tuple[int, int | None, Row]
+Change = Callable[[Iterable[RawRow]], Iterator[RawRow]]
 Broken = tuple[int, str, str]  # a line, what is wrong with it, and the line itself
 
 
@@ -64,40 +65,48 @@ class Table:
 
     def unwrapped(self, wrapper: str) -> Table:
         """The table of the objects in the column `wrapper`, with the other columns next to their keys."""
-        if isinstance(self.rows, Stream):
-            self.rows.wrapper = wrapper
-            return Table(self.file, self.rows, wrapper)
-        return Table(self.file, [(row, line, unwrapped(cells, wrapper)) for row, line, cells in self.rows], wrapper)
+        return self._with(_each(lambda cells: [unwrapped(cells, wrapper)]), wrapper)
 
     def exploded(self, column: str) -> Table:
         """A table with a row for each object in the lists of a column, with the other columns next to its keys."""
-        rows = [
-            (line, {name: value for name, value in cells.items() if name != column} | inside)
-            for _, line, cells in self.rows
-            for inside in cells.get(column) or ()
-            if isinstance(inside, dict)
-        ]
-        return self._numbered(rows)
+
+        def rows_of(cells: Row) -> Iterator[Row]:
+            others = {name: value for name, value in cells.items() if name != column}
+            yield from (others | inside for inside in cells.get(column) or () if isinstance(inside, dict))
+
+        return self.spread(rows_of)
 
     def spread(self, rows_of: Callable[[Row], Iterable[Row]]) -> Table:
-        """A table with the rows that are made of each row."""
-        return self._numbered([(line, made) for _, line, cells in self.rows for made in rows_of(cells)])
+        """A table with the rows that are made of each row, counted from 1, each with the line that it is made of."""
+        each = _each(rows_of)
 
-    def _numbered(self, rows: Sequence[tuple[int | None, Row]]) -> Table:
-        """A table of other rows of this file, each with its line, counted from 1."""
-        return Table(self.file, [(number, line, cells) for number, (line, cells) in enumerate(rows, 1)], self.wrapper)
+        def numbered(rows: Iterable[RawRow]) -> Iterator[RawRow]:
+            yield from ((number, line, cells) for number, (_, line, cells) in enumerate(each(rows), 1))
+
+        return self._with(numbered, self.wrapper)
+
+    def _with(self, change: Change, wrapper: str | None) -> Table:
+        """The table of changed rows: of a stream those that are still to be read."""
+        if isinstance(self.rows, Stream):
+            return Table(self.file, self.rows.changed(change), wrapper)
+        return Table(self.file, list(change(self.rows)), wrapper)
 
     def limited(self, most: int) -> Table:
         """The table with its first rows."""
         return Table(self.file, self.rows[:most], self.wrapper) if isinstance(self.rows, list) else self
 
-    def changed(self, change: Callable[[Row], Row | None]) -> Table:
-        """The table of changed rows, without those of which nothing is left."""
-        if isinstance(self.rows, Stream):
-            self.rows.change = change
-            return self
-        rows = ((row, line, change(cells)) for row, line, cells in self.rows)
-        return Table(self.file, [(row, line, cells) for row, line, cells in rows if cells is not None], self.wrapper)
+    def changed(self, change: Callable[[Row], Row | None], left_out: Callable[[RowPlace], None] | None = None) -> Table:
+        """The table of changed rows, without those of which nothing is left: `left_out` is called with the place of each."""
+
+        def made(rows: Iterable[RawRow]) -> Iterator[RawRow]:
+            for number, line, cells in rows:
+                changed = change(cells)
+                if changed is not None:
+                    yield number, line, changed
+                elif left_out is not None:
+                    left_out(RowPlace(self.file, number, line))
+
+        return self._with(made, self.wrapper)
 
     def first(self) -> list[RawRow]:
         """The first rows, from which the format is detected."""
@@ -117,22 +126,30 @@ class Stream:
 
     def __init__(self, rows: Iterator[RawRow]) -> None:
         self._rows = rows
-        self.wrapper: str | None = None
-        self.change: Callable[[Row], Row | None] | None = None
         self.head = list(islice(rows, LOOKED_AT))
         self._count = len(self.head)
+
+    def changed(self, change: Change) -> Stream:
+        """The stream of changed rows, in place of this one."""
+        return Stream(iter(change(chain(self.head, self._rows))))
 
     def __len__(self) -> int:
         """How many rows were read so far."""
         return self._count
 
     def __iter__(self) -> Iterator[RawRow]:
-        for count, (row, line, cells) in enumerate(chain(self.head, self._rows), 1):
+        for count, row in enumerate(chain(self.head, self._rows), 1):
             self._count = max(self._count, count)
-            whole = cells if self.wrapper is None else unwrapped(cells, self.wrapper)
-            changed = whole if self.change is None else self.change(whole)
-            if changed is not None:
-                yield row, line, changed
+            yield row
+
+
+def _each(rows_of: Callable[[Row], Iterable[Row]]) -> Change:
+    """A change of each row into others, with its number and line."""
+
+    def change(rows: Iterable[RawRow]) -> Iterator[RawRow]:
+        yield from ((number, line, made) for number, line, cells in rows for made in rows_of(cells))
+
+    return change
 
 
 def first_of(rows: Generator[RawRow], most: int | None) -> Generator[RawRow]:

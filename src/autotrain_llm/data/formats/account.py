@@ -42,6 +42,7 @@ from autotrain_llm.data.formats.column_names import (
     is_phrase,
 )
 from autotrain_llm.data.formats.detect import ANSWER_ROLES, ColumnMapping
+from autotrain_llm.data.formats.quoting import LEAST_ANSWER
 from autotrain_llm.data.formats.token_rows import IDS, TOKENS
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import DataRequest
@@ -54,8 +55,6 @@ from autotrain_llm.data.wording import plain
 PAIRED = ("preference", "chosen answers")
 # Of a prompt that is repeated: its length, and that of the markers around it, in characters.
 FEWEST_LETTERS, MARKERS = 12, 160
-# Of an answer that another column gives away: its length in characters; a shorter one may well be found in the context.
-LEAST_ANSWER = 40
 # Of a category: in how many rows it has to be seen, how often each value on average, and its longest value in characters.
 FEWEST_ROWS, ROWS_OF_A_VALUE, LONGEST = 20, 4, 40
 MASKS = ("mask", "masks", *TURN_MASK, *TOKEN_MASK)

@@ -12,13 +12,13 @@ from typing import Any
 
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.data.files.packing import without_packing
-from autotrain_llm.data.formats.cells import is_empty, kind_of_answers, prompt_key
+from autotrain_llm.data.formats.cells import is_empty, kind_of_answers
 from autotrain_llm.data.formats.column_names import (
+    A_SIDE,
     CHOSEN,
     COMPLETION,
     JUDGEMENT,
     LABEL,
-    LANGUAGE_OF_THE_ANSWER,
     MESSAGES,
     QUESTIONS,
     REJECTED,
@@ -26,7 +26,6 @@ from autotrain_llm.data.formats.column_names import (
     is_good,
     is_metadata,
     is_phrase,
-    words_of,
 )
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.convert import HH_TURN
@@ -41,7 +40,8 @@ from autotrain_llm.data.formats.detect import (
     recognise,
     rows_are_turns,
 )
-from autotrain_llm.data.formats.judged import LISTS_OF_ANSWERS, contradiction, signs_of_two_answers
+from autotrain_llm.data.formats.judged import LISTS_OF_ANSWERS, answers_with_signs, contradiction, signs_of_two_answers
+from autotrain_llm.data.formats.proposals import ANSWERING, ASKING, Proposal, forms_of, proposals
 from autotrain_llm.data.formats.speakers import is_spoken, two_speakers
 from autotrain_llm.data.formats.token_rows import TOKENS, holds_token_ids, token_columns
 from autotrain_llm.data.observations import Observations
@@ -73,7 +73,7 @@ from autotrain_llm.data.rules.preferences import (
 from autotrain_llm.data.rules.scores import pairs_are_ordered_by_one_score
 from autotrain_llm.data.rules.token_rows import token_ids_beside_text_are_not_used
 from autotrain_llm.data.turns import is_too_deep, parsed
-from autotrain_llm.data.wording import close, kind_of, listed, nearest, plain, shown
+from autotrain_llm.data.wording import close, kind_of, nearest, plain, shown
 
 WANTED = {
     "documents": "a column of text (text), prompt and completion, or messages",
@@ -90,6 +90,7 @@ PREFERENCE_ROLES = {"prompt_column": "prompt", "text_column": "chosen", "rejecte
 
 LIKE_TURNS = re.compile(r"""\s*\[\s*\{\s*['"]?(?:role|from|content|value)\b""")
 LISTS_OF_STEPS = (*LISTS_OF_ANSWERS, "steps", "solution_steps", "step_texts")
+EXAMPLE, MOST_KEYS = 24, 8  # characters of an example, and keys of an object, in the description of a column
 SENTENCE_WORDS = 4  # as many words are a sentence, and no name of a column
 HALVES = (("input", "output"), ("source", "target"), ("input_text", "target_text"), ("input_text", "output_text"))
 CELLS = (".csv", ".tsv")
@@ -130,12 +131,17 @@ def _right_columns(columns: Columns, request: DataRequest, absent: list[str]) ->
         return dict.fromkeys(near)
     # What is named already is no other column, and of prompts and answers alone no worse answer can be guessed.
     named = {getattr(request, field) for field in COLUMN_FLAGS if request.is_named(field)}
-    texts = [column for column in columns.texts() if column not in named]
+    texts = [column for column in columns.texts() if column not in named and not _only_sorts(columns, column)]
     guessed = request.rows != "preferences" or (
         len(texts) == len(absent) == 1 and plain(texts[0]) not in (*QUESTIONS, *CHOSEN)
     )
     guessed &= absent[0] != "rejected_column" or request.is_named("text_column")
     return {column_parameter(absent[0]): texts[0]} if texts and guessed else {}
+
+
+def _only_sorts(columns: Columns, column: str) -> bool:
+    """Whether a column only identifies or sorts the rows."""
+    return all(is_metadata(column, value) for value in columns.values[column])
 
 
 def _begin_with_prompts(columns: Columns, chosen: str) -> bool:
@@ -157,24 +163,45 @@ def _recognised(columns: Columns, request: DataRequest) -> ColumnMapping | None:
 
 
 def _described(columns: Columns, column: str) -> str:
-    """A column with what it holds, where that is not text."""
-    kind = columns.kind(column)
-    if kind in ("text", "turns"):
-        return shown(column)
-    first = next(iter(columns.values[column]), None)
-    if columns.values[column] and all(value in ([], {}) for value in columns.values[column]):
+    """A column with what it holds: an example, how many different ones there are if they come again, and what is inside lists and objects."""
+    kind, values = columns.kind(column), columns.values[column]
+    if values and all(value in ([], {}) for value in values):
         return f"{shown(column)} (empty {'lists' if kind == 'list' else 'objects'})"
     contents = {
         "nothing": "nothing",
+        "text": "",
         "list": "lists",
         "object": "objects",
         "number": "numbers",
         "flag": "true or false",
-        "other": kind_of(first),
+        "other": kind_of(next(iter(values), None)),
     }.get(kind, kind)
+    inside = _keys_inside(columns, column)
+    words = f"{contents}{' of objects' if inside and kind == 'list' else ''}{inside}"
+    if kind in ("text", "number"):
+        example = _example(values[0]) if kind == "text" else str(values[0])
+        words = f"{contents}{', ' * (kind == 'number')}{example}"
+        different = len({str(value) for value in values})
+        words += "" if different == len(values) else f", {different} different" if different > 1 else " in all rows"
+    return f"{shown(column)} ({words})"
+
+
+def _example(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return repr(text) if len(text) <= EXAMPLE else f"{text[:EXAMPLE]!r}…"
+
+
+def _keys_inside(columns: Columns, column: str) -> str:
+    """The keys of the objects in a column, with an example of each text."""
+    first = columns.values[column][0] if columns.values[column] else None
     inside = first[0] if isinstance(first, list) and first else first
-    keys = f" with {listed(map(str, inside), 6)}" if isinstance(inside, dict) else ""
-    return f"{shown(column)} ({contents}{' of objects' if keys and kind == 'list' else ''}{keys})"
+    if not isinstance(inside, dict) or columns.kind(column) in TURNS:
+        return ""
+    keys = [
+        f"{shown(str(key))} {_example(value)}" if isinstance(value, str) else shown(str(key))
+        for key, value in inside.items()
+    ]
+    return f" with {', '.join(keys[:MOST_KEYS])}" + (f", … ({len(keys)} in all)" if len(keys) > MOST_KEYS else "")
 
 
 def _naming_parameters(request: DataRequest) -> tuple[str, ...]:
@@ -186,48 +213,13 @@ def _naming_parameters(request: DataRequest) -> tuple[str, ...]:
     return ("prompt_text_column", "text_column") if request.rows == "conversations" else ("text_column",)
 
 
-def _likely_columns(columns: Columns, request: DataRequest) -> dict[str, list[str]]:
-    """By parameter, the columns that may be meant by it: a word of their name is usual for it, and they hold text or turns."""
-    readable = [name for name in columns.names if columns.kind(name) in ("text", "turns", "written turns")]
-    two_answers = (signs_of_two_answers(columns) or {}).values()
-    readable = [
-        name
-        for name in readable
-        if name not in two_answers
-        and not LANGUAGE_OF_THE_ANSWER.search(plain(name))
-        and not all(is_metadata(name, value) for value in columns.values[name])
-    ]
-
-    asking = (*QUESTIONS, "task", "goal", "input")
-    answering = (*COMPLETION, "decision", "conclusion", "code")
-
-    def forms_of(name: str) -> list[str]:
-        """The words of a name, each in its singular too: `solutions` are answers as a `solution` is one."""
-        return [form for word in words_of(name) for form in (word, word.removesuffix("s"))]
-
-    def with_words(words: Collection[str], others: Collection[str]) -> list[str]:
-        found = [name for name in readable if not {*forms_of(name)}.isdisjoint(words)]
-        if words is asking:  # `human_summary` is an answer
-            found = [name for name in found if plain(name).split("_")[-1] not in COMPLETION]
-        whole = [name for name in found if not {plain(name), plain(name).removesuffix("s")}.isdisjoint(words)]
-        last = [name for name in found if not {*forms_of(name)[-2:]}.isdisjoint(words)]
-        one_half = [name for name in last or found if {*forms_of(name)}.isdisjoint(others)]  # `input_output` is both
-        return whole or one_half or last or found
-
-    prompts = [name for name in readable if plain(name) in QUESTIONS] or with_words(asking, answering)
-    answers = [name for name in with_words(answering, asking) if name not in prompts]
-    if not prompts and answers:  # what is answered has the name of a text
-        prompts = [name for name in readable if plain(name) in TEXT and name not in answers]
-    if not prompts:
-        objects = [name for name in columns.names if columns.kind(name) == "object"]
-        prompts = [name for name in objects if all(prompt_key(cell) in QUESTIONS for cell in columns.values[name])]
-    if request.rows == "conversations":
-        return {"prompt_text_column": prompts, "text_column": answers}
-    if request.rows == "documents":  # the longest texts first
-        texts = [name for name in readable if any(is_phrase(str(value)) for value in columns.values[name])]
-        texts += [name for name in columns.names if columns.kind(name) == "texts"]  # paragraphs
-        return {"text_column": sorted(texts, key=lambda name: -sum(len(str(value)) for value in columns.values[name]))}
-    return {"prompt_text_column": prompts} if request.rows == "preferences" else {}
+def _proposed(columns: Columns, request: DataRequest) -> list[Proposal]:
+    """What can be named so that these rows are trained on; of pairs the prompt alone, as nothing says which answer is better."""
+    if request.rows != "preferences":
+        return proposals(columns, request)
+    answers = (signs_of_two_answers(columns) or {}).values()
+    free = dataclasses.replace(request, rows="prompts", ignored_columns=(*request.ignored_columns, *answers))
+    return [one for one in proposals(columns, free) if not {*ASKING}.isdisjoint(forms_of(one.columns["prompt_column"]))]
 
 
 def check_turns_in_rows(
@@ -414,11 +406,12 @@ def observe_unrecognised(
     case, about = _why_nothing_fits(columns, request)
     if case == "names" and request.rows in ("preferences", "scored"):
         listed_answers = columns.find((*LISTS_OF_ANSWERS, *COMPLETION), "texts")
-        about = tuple((signs_of_two_answers(columns) or {}).values())
+        about = tuple(answers_with_signs(columns))
         case = "two answers" if about else "list of answers" if listed_answers else case
         about = about or (listed_answers,) if listed_answers else about
+    proposed = _proposed(columns, request) if case in ("names", "nested", "turns and texts") else []
     if case == "names" and request.rows == "documents":
-        about = tuple(_longer_lists(columns, _likely_columns(columns, request)["text_column"]))
+        about = tuple(_longer_lists(columns, [proposal.columns["text_column"] for proposal in proposed]))
     observations.add(
         no_format_fits_the_columns,
         file=name,
@@ -427,11 +420,35 @@ def observe_unrecognised(
         columns=[_described(columns, column) for column in columns.names],
         data_flag=data_flag,
         parameters=parameters,
-        likely=_likely_columns(columns, request) if case in ("names", "turns and texts") else {},
+        proposed=[(proposal.changes, proposal.prompt, proposal.answer) for proposal in proposed],
         case=case,
         about=about,
+        judging=_that_may_judge(columns, about) if case == "two answers" else (),
         row=min(columns.first_row.values(), default=None),
     )
+
+
+def _that_may_judge(columns: Columns, answers: Collection[str]) -> list[str]:
+    """Columns beside several answers that may say which is better: numbers that don't count the rows, words for one of two answers, and lists or objects
+    that are neither named after a question nor metadata."""
+    found = []
+    for name in columns.names:
+        values = columns.values[name]
+        if (
+            name in answers
+            or not values
+            or plain(name) in (*QUESTIONS, *MESSAGES)
+            or all(is_metadata(name, value) for value in values)
+        ):
+            continue
+        numbers = [value for value in values if isinstance(value, int | float)]
+        is_counting = len(numbers) == len(values) and all(one < other for one, other in pairwise(numbers))
+        are_sides = all(A_SIDE.fullmatch(str(value).strip().lower()) for value in values)
+        kind = columns.kind(name)
+        judges = kind in ("list", "object") or (kind == "number" and not is_counting) or (kind == "text" and are_sides)
+        if judges and len({str(value) for value in values}) > 1:
+            found.append(name)
+    return found
 
 
 def _says_good_or_bad(columns: Columns, name: str) -> bool:
@@ -462,7 +479,7 @@ def _why_nothing_fits(columns: Columns, request: DataRequest) -> tuple[str, tupl
     turns = [name for name in columns.names if columns.kind(name) in TURNS]
     if request.rows in TRAINED_AS_TOKENS and len(turns) == 1:
         return "turns and texts", (turns[0],)
-    if (items := _answers_with_more(columns, request)) is not None:
+    if (items := _samples_in_a_list(columns, request)) is not None:
         return "items", (items,)
     if (steps := _labelled_steps(columns)) is not None:
         return "steps", (steps,)
@@ -494,39 +511,46 @@ def _scores_of_answers(columns: Columns, request: DataRequest) -> list[str]:
     return [column for role, column in roles.items() if role.startswith("score ")]
 
 
-def _answers_with_more(columns: Columns, request: DataRequest) -> str | None:
-    """A column with a list of objects in each row, each with a text among other things: the one with most text in it; for texts that are trained on
-    whole, only where no column is text."""
-    lists = [
-        name for name in columns.names if columns.kind(name) == "list" and all(map(_has_text, columns.values[name]))
-    ]
-    if request.rows in TRAINED_AS_TOKENS and any(_likely_columns(columns, request).values()):
-        return None
-    return max(lists, key=lambda name: len(str(columns.values[name])), default=None)
+def _samples_in_a_list(columns: Columns, request: DataRequest) -> str | None:
+    """A column with a list of objects in each row, each of which is a row of its own: it has a text to be trained on, or a question and its answer, or
+    an answer to the question beside the list. Steps, edits, spans, criteria and judgements are none."""
+    found = [name for name in columns.names if columns.kind(name) == "list" and _are_samples(columns, name, request)]
+    return max(found, key=lambda name: len(str(columns.values[name])), default=None)
+
+
+def _are_samples(columns: Columns, name: str, request: DataRequest) -> bool:
+    items = [part for cell in columns.values[name] if isinstance(cell, list) for part in cell]
+    if not items or not all(isinstance(part, dict) for part in items):
+        return False
+    inside = Columns(items)
+    texts = [key for key in inside.texts() if any(is_phrase(str(value)) for value in inside.values[key])]
+    words = {key: {*forms_of(key)} for key in texts}
+    if request.rows == "documents":
+        return any(plain(key) in TEXT for key in texts) and not _longer_texts(columns, name)
+    answering = [key for key in texts if not ANSWERING.isdisjoint(words[key]) or plain(key) in TEXT]
+    if request.rows != "conversations":
+        return bool(answering) and (len(texts) == 1 or any(not ANSWERING.isdisjoint(words[key]) for key in answering))
+    asking = [key for key in texts if not ASKING.isdisjoint(words[key]) and key not in answering]
+    return bool(answering and asking)
+
+
+def _longer_texts(columns: Columns, name: str) -> bool:
+    """Whether a column of text holds more than this one."""
+    size = len(str(columns.values[name]))
+    return any(len(str(columns.values[other])) > size for other in columns.texts())
 
 
 def _longer_lists(columns: Columns, texts: list[str]) -> list[str]:
     """The column of lists or objects with most text in it, if that is more than each column of text has."""
     inside = [name for name in columns.names if columns.kind(name) in ("list", "object", "texts")]
     most = max(inside, key=lambda name: len(str(columns.values[name])), default=None)
-    longest = max((len(str(columns.values[name])) for name in texts), default=sys.maxsize)
+    longest = max((len(str(columns.values.get(name))) for name in texts), default=sys.maxsize)
     return [most] if most is not None and len(str(columns.values[most])) > longest else []
 
 
 def whole_number(value: Any) -> int | None:
     """A whole number, also one that is written as text; None for anything else."""
     return int(value) if isinstance(value, int | str) and re.fullmatch(r"-?\d+", str(value).strip()) else None
-
-
-def _has_text(cell: Any) -> bool:
-    return (
-        isinstance(cell, list)
-        and bool(cell)
-        and all(
-            isinstance(part, dict) and any(isinstance(value, str) and is_phrase(value) for value in part.values())
-            for part in cell
-        )
-    )
 
 
 def _labelled_steps(columns: Columns) -> str | None:

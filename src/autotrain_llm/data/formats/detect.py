@@ -687,6 +687,16 @@ def _examples_of_an_instruction(columns: Columns) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
+def takes_less(columns: Columns, wrapper: str) -> bool:
+    """Whether an object beside this one has as much text in it, or nearly: then a text that is taken out of one of them is half of the row."""
+    sizes = {
+        name: sum(len(str(value)) for value in columns.values[name])
+        for name in columns.names
+        if columns.kind(name) == "object"
+    }
+    return any(size * 2 > sizes[wrapper] for name, size in sizes.items() if name != wrapper)
+
+
 def wrappers(columns: Columns) -> list[str]:
     """Columns that may hold whole rows: an object in each cell, and no other columns but those that only identify or sort the row."""
     objects = [name for name in columns.names if columns.kind(name) == "object"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotrain_llm.data.files.read import Row
-from autotrain_llm.data.formats.column_names import CHOSEN, PREFERENCE_LABEL, REJECTED, is_metadata
+from autotrain_llm.data.formats.column_names import CHOSEN, PREFERENCE_LABEL, REJECTED, is_metadata, words_of
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.turns import is_conversation, parsed
 from autotrain_llm.data.wording import plain
@@ -102,6 +102,17 @@ def signs_of_two_answers(columns: Columns) -> dict[str, str] | None:
             by_stem.setdefault(match[1], {})[match[2]] = name
     pairs = [signs for signs in by_stem.values() if _are_two(signs)]
     return dict(sorted(pairs[0].items())) if len(pairs) == 1 else None
+
+
+def answers_with_signs(columns: Columns) -> list[str]:
+    """The two answers that differ in a sign at the end of their names, and others with signs that follow theirs, `response_c`; empty if there are no two."""
+    signs = signs_of_two_answers(columns)
+    if signs is None:
+        return []
+    stem = plain(min(signs.values()))[:-1]
+    more = [name for name in columns.names if re.fullmatch(rf"{re.escape(stem)}[c-h3-9]", plain(name))]
+    others = [name for name in more if plain(name)[-1].isalpha() == min(signs).isalpha()]
+    return [*signs.values(), *others]
 
 
 def _are_two(signs: Collection[str]) -> bool:
@@ -358,8 +369,8 @@ def _key_of_two(cells: list[Any]) -> str | None:
 
 def _rated_lists(columns: Columns) -> JudgedAnswers | None:
     """A list of answers, and next to it a list of as many ratings."""
-    answers = columns.find(LISTS_OF_ANSWERS, "texts", "list")
-    ratings = columns.find(LISTS_OF_RATINGS, "list", "texts")
+    answers = _ending_with(columns, LISTS_OF_ANSWERS, "texts", "list")
+    ratings = _ending_with(columns, LISTS_OF_RATINGS, "list", "texts")
     if (
         answers is None
         or ratings is None
@@ -371,6 +382,13 @@ def _rated_lists(columns: Columns) -> JudgedAnswers | None:
         return _best_and_worst(row.get(answers) or [], row.get(ratings) or [], ratings)
 
     return JudgedAnswers((answers,), (ratings,), _in_words(answers, ratings), compare)
+
+
+def _ending_with(columns: Columns, names: Collection[str], *kinds: str) -> str | None:
+    """The column under one of these names; else the only one whose name ends with one of them, as `all_generated_responses`."""
+    column = columns.find(tuple(names), *kinds)
+    ending = [name for name in columns.names if words_of(name)[-1] in names and columns.kind(name) in kinds]
+    return column or (ending[0] if len(ending) == 1 else None)
 
 
 def _are_parallel(answers: Any, ratings: Any) -> bool:

@@ -35,12 +35,13 @@ from autotrain_llm.data.formats.column_checks import (
 )
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.convert import Converter
-from autotrain_llm.data.formats.detect import GRADED, ColumnMapping, nested_rows, recognise, wrappers
+from autotrain_llm.data.formats.detect import GRADED, ColumnMapping, nested_rows, recognise, takes_less, wrappers
 from autotrain_llm.data.formats.graded import GradedAs, labels_of
 from autotrain_llm.data.formats.judged import judged_answers
+from autotrain_llm.data.formats.paths import lifted, value_at
 from autotrain_llm.data.formats.token_rows import TOKENS
 from autotrain_llm.data.load.split import hold_out, possible_share, rows_to_hold_out
-from autotrain_llm.data.observations import Observations, RowPlace, findings_of
+from autotrain_llm.data.observations import Observations, findings_of
 from autotrain_llm.data.prepared.convert import PreparedRows, prepared_rows_of
 from autotrain_llm.data.prepared.info import PreparedFolder
 from autotrain_llm.data.quality.exact_duplicates import check_duplicates, check_overlap
@@ -305,15 +306,18 @@ def column_mapping(reading: Reading, tables: list[Table], flag: str) -> tuple[Co
     if "messages" not in columns.values and any(len(numbered_columns(row)) > 1 for row in columns.rows):
         tables = reading.reshape(tables, methodcaller("changed", with_turns_together))
         columns = Columns(cells for table in tables for _, _, cells in table.first())
+    paths = _paths_named(columns, request)
+    if paths:
+        tables = reading.reshape(tables, methodcaller("changed", partial(lifted, paths=paths)))
+        columns = Columns(cells for table in tables for _, _, cells in table.first())
     named = {getattr(request, field) for field in SIDES}
-    while (nested := nested_rows(columns)) not in (None, *named) and not any(
-        isinstance(table.rows, Stream) for table in tables
-    ):
+    # A position in a stream of rows is that of a row as it was read, so that none of those can become several.
+    while not request.streaming and (nested := nested_rows(columns)) not in (None, *named):
         tables = reading.reshape(tables, methodcaller("exploded", nested))
         if flag == DATA_FLAG and request.max_samples is not None:
             tables = _limited(tables, request.max_samples)
         columns = Columns(cells for table in tables for _, _, cells in table.first())
-    if request.rows in ("preferences", "scored") and not any(isinstance(table.rows, Stream) for table in tables):
+    if request.rows in ("preferences", "scored") and not request.streaming:
         columns, tables = _with_each_answer(reading, columns, tables, name)
     mapping = recognise(columns, request) if _has_named(columns, request) else None
     if mapping is None and request.rows in ("preferences", "scored"):
@@ -322,7 +326,8 @@ def column_mapping(reading: Reading, tables: list[Table], flag: str) -> tuple[Co
         for wrapper in wrappers(columns):
             inside = Columns(unwrapped(cells, wrapper) for cells in columns.rows)
             inner = recognise(inside, request) if _has_named(inside, request) else None
-            if inner is not None and (mapping is None or inner.format != "text"):
+            is_half = inner is not None and inner.format == "text" and takes_less(columns, wrapper)
+            if inner is not None and not is_half and (mapping is None or inner.format != "text"):
                 columns, mapping = inside, inner
                 tables = reading.reshape(tables, methodcaller("unwrapped", wrapper))
                 break
@@ -348,6 +353,14 @@ def column_mapping(reading: Reading, tables: list[Table], flag: str) -> tuple[Co
     if flag == DATA_FLAG:
         reading.reported |= check_unused_half(columns, mapping, request, name, observations)
     return mapping, tables
+
+
+def _paths_named(columns: Columns, request: DataRequest) -> list[str]:
+    """What the user named that is no column, and is inside objects of the rows, as `request.body` is."""
+    fields = [getattr(request, field) for field in COLUMN_FLAGS if request.is_named(field)]
+    named = dict.fromkeys([*fields, *request.context_columns])
+    absent = [name for name in named if name not in columns.values]
+    return [path for path in absent if any(value_at(row, path) is not None for row in columns.rows)]
 
 
 def _other_format(columns: Columns, request: DataRequest) -> ColumnMapping | None:
@@ -389,11 +402,8 @@ def _with_pairs(
     if mapping is None:
         return columns, None, tables
     reading.observations.add(pairs_are_made_of_judged_answers, file=name, how=judged.how)
-    for table in tables:
-        for number, line, cells in () if isinstance(table.rows, Stream) else table.rows:
-            if judged.pair(cells) is None:
-                reading.observations.row(no_answer_is_judged_better, RowPlace(table.file, number, line))
-    tables = reading.reshape(tables, methodcaller("changed", judged.pair))
+    left_out = partial(reading.observations.row, no_answer_is_judged_better)
+    tables = reading.reshape(tables, methodcaller("changed", judged.pair, left_out))
     return paired, dataclasses.replace(mapping, is_judged=True), tables
 
 

@@ -10,13 +10,14 @@ from autotrain_llm.data.observations import DATA_PARAMETER
 from autotrain_llm.data.request import COLUMN_FLAGS, column_parameter
 from autotrain_llm.data.wording import listed, shown
 from autotrain_llm.declare.example import ANSWERS, DPO, PAIRS, PPO, PROMPTS, TWO, Example, of_flags, of_rows
-from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.finding import WARNING, Finding, in_words
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import rule
 
 DATA = (DATA_PARAMETER,)
 MOST_COLUMNS = 16  # that are listed
+SHORT = 24  # characters of a short example
 LIST_OF_TURNS = '[{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
 
 
@@ -52,7 +53,8 @@ def a_named_column_is_not_in_the_data(
 @rule("D110", example=of_rows('{"a": 1, "b": 2}\n'))
 def no_format_fits_the_columns(
     file: str, trainer: str, needs: str, columns: Sequence[str], data_flag: str, parameters: tuple[str, ...], case: str,
-    likely: Mapping[str, Sequence[str]] = EMPTY, about: Sequence[str] = (), row: int | None = None,
+    proposed: Sequence[tuple[Mapping[str, Any], str, str]] = (), about: Sequence[str] = (), judging: Sequence[str] = (),
+    row: int | None = None,
 ) -> Iterator[Finding]:  # fmt: skip
     """None of the known formats fits the columns.
 
@@ -60,7 +62,8 @@ def no_format_fits_the_columns(
     nor the content of these columns show which is which.
     Fix: name the columns with flags, or rename them.
     """
-    # `about` are the columns that the case is about; of `no prompt` a row with a prompt.
+    # `about` are the columns that the case is about; of `no prompt` a row with a prompt. `proposed` are values of parameters that were tried, with what the
+    # first row then asks and answers; `judging` may say which answer is better.
     first = shown(about[0]) if about else ""
     match case:
         case "bytes":
@@ -78,11 +81,14 @@ def no_format_fits_the_columns(
         case "list of answers":
             fix = f"write the better one of {first} into a column chosen, and another into rejected"
         case "two answers":
-            second = shown(about[1])
+            second, several = shown(about[1]), len(about) > 2
             fix = (
-                f"write the better of {first} and {second} into a column chosen, and the other into rejected; or, if the better one always is in "
+                f"write the {'best' if several else 'better'} of {', '.join(map(shown, about[:-1]))} and {shown(about[-1])} into a column chosen, and "
+                f"{'a worse one' if several else 'the other'} into rejected; or, if the better one always is in "
                 f"the same column: --text-column {first} --rejected-text-column {second}, or the other way round"
             )
+            if judging:
+                fix += f"; {listed(judging)} may say which one is better"
         case "turns":
             fix = 'write each conversation as one row: {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
         case "scores":
@@ -103,7 +109,7 @@ def no_format_fits_the_columns(
                 fix = f"write a row for each item of {first}, with its text in a column of its own{pairs}"
         case "turns and texts":
             fix = f"--text-column {first} trains on its conversations; or name a prompt and its answer: "
-            fix += " ".join(_naming(name, likely.get(name, ())) for name in parameters)
+            fix += _naming(parameters, proposed)
         case "steps":
             fix = (
                 f"join {first} to one answer, in the rows in which all are right, for --trainer sft; or make a row of each of them, "
@@ -116,13 +122,13 @@ def no_format_fits_the_columns(
         case "no prompt":
             fix = f"write a prompt into a column of each row, such as {about[0]}"
         case _:
-            fix = "name the columns: " + " ".join(_naming(name, likely.get(name, ())) for name in parameters)
-            if case == "nested":
+            fix = f"name the columns: {_naming(parameters, proposed)}"
+            if case == "nested" and not proposed:
                 fix = f"write what is inside {first} as columns of the rows, or as messages: no column holds text or turns, and none could be named"
                 first = ""
             fix += (
                 f"; there is more text inside {first}, which is trained on if it is joined to one text in a column of its own"
-                if first
+                if first and case != "nested"
                 else ""
             )
     of_flag = f" ({data_flag})" if data_flag != "--data-path" else ""
@@ -138,13 +144,23 @@ def no_format_fits_the_columns(
             f"; {first} holds several texts with a label each, as the steps of an answer have, and no trainer scores steps (a "
             "process reward model)"
         )
-    yield Finding(message, fix, parameters, file=file, row=row)
+    guess = (
+        proposed[0][0] if proposed and case in ("names", "nested") and parameters[-1] != "rejected_text_column" else {}
+    )
+    yield Finding(message, fix, parameters, file=file, row=row, guess=guess)
 
 
-def _naming(parameter: str, likely: Sequence[str]) -> str:
-    """A flag that names a column, with the columns that may be meant by it."""
-    first, *others = map(shown, likely[:3]) if likely else ["…"]
-    return f"{flag_of(parameter)} {first}" + (f" (or {' or '.join(others)})" if others else "")
+def _naming(parameters: Sequence[str], proposed: Sequence[tuple[Mapping[str, Any], str, str]]) -> str:
+    """Flags that name columns, as far as rows were made with them, and the first of these rows."""
+    if not proposed:
+        return " ".join(f"{flag_of(name)} …" for name in parameters)
+    ways = []
+    for changes, prompt, answer in proposed:
+        missing = [f"{flag_of(name)} …" for name in parameters if name not in changes and name != "prompt_text_column"]
+        sides = [f"asks {_example(prompt, SHORT)}"] if prompt and not missing else []
+        sides += [f"{'answers' if prompt else 'trains on'} {_example(answer, SHORT)}"] if answer and not missing else []
+        ways.append(" ".join([in_words(changes), *missing]) + (f" ({', '.join(sides)})" if sides else ""))
+    return "; or ".join(ways)
 
 
 @rule(
@@ -441,9 +457,9 @@ def _them(columns: Sequence[str]) -> str:
     return "them" if len(columns) > 1 else "it"
 
 
-def _example(value: Any) -> str:
+def _example(value: Any, most: int = 40) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return f"{text[:40]!r}…" if len(text) > 40 else repr(text)
+    return f"{text[:most]!r}…" if len(text) > most else repr(text)
 
 
 @rule(

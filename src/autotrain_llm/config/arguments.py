@@ -23,6 +23,7 @@ from autotrain_llm.config.layers import NOWHERE, Layer, Origin
 from autotrain_llm.config.registry import ANSWERING, PARAMS, TRAINERS
 from autotrain_llm.declare.convert import FALSE, BadValue, convert, mended
 from autotrain_llm.declare.finding import WARNING, Finding, typed
+from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.param import Param, flag_of
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.text import plain
@@ -185,17 +186,29 @@ def _bad_value(param: Param, raw: Any, fault: BadValue, file: str | None, beside
     else:
         value = mended(param, raw) if isinstance(raw, str) and not param.secret else None
         changes = {} if value is None else {param.name: value}
+    guess = EMPTY if changes or param.secret else _meant(param, str(raw))
     return Finding(
         f"{param.flag} must be {fault}, got {_shown(param, raw)}"
         + (": is a shell variable not set?" if empty and file is None else ""),
-        fix=f"{param.flag}, or {typed(param.name, False)}"
+        fix=None
+        if guess
+        else f"{param.flag}, or {typed(param.name, False)}"
         if param.kind == "switch"
         else f"{param.flag} {param.placeholder}",
         changes=changes,
+        guess=guess,
         parameters=(param.name,),
         file=file,
         code="P302",
     )
+
+
+def _meant(param: Param, word: str) -> Mapping[str, Any]:
+    """The word of a parameter that another one is close to: `atuo` to `auto`."""
+    words: dict[str, Any] = {also: also for also in param.also if isinstance(also, str)}
+    words |= {"true": True, "false": False} if param.kind == "switch" else {}
+    near = nearest(word, words)
+    return {param.name: words[near]} if near else EMPTY
 
 
 def _unknown_trainer(name: str, file: str | None) -> Finding:

@@ -133,6 +133,10 @@ class Machine:
         return min([total, *(limit for limit in map(_number_in, LIMITS) if limit)])
 
     @property
+    def cores(self) -> int:
+        return os.cpu_count() or 1
+
+    @property
     def device_memory(self) -> int:
         """Bytes of memory on the device that trains: the smallest GPU's, else the machine's."""
         return min(gpu.memory for gpu in self.gpus) if self.gpus else self.memory

@@ -92,9 +92,20 @@ def _names(_: Link, tool: str) -> str:
     return table(("there", "here", "difference"), names_of(tool))
 
 
+def _undivided(_: Link) -> str:
+    """What a model that is divided among processes is not trained with, and why."""
+    from autotrain_llm.planning.sharding import OBSTACLES
+
+    flags: dict[str, list[str]] = {}
+    for obstacle in OBSTACLES:
+        flags.setdefault(obstacle.reason, []).append(f"`{obstacle.flag}`")
+    return table(("not with", "because"), [(", ".join(named), reason) for reason, named in flags.items()])
+
+
 MAKERS: dict[str, Callable[..., str]] = {
     "trainer": _trainer,
     "commands": _commands,
     "findings": _findings,
     "names": _names,
+    "undivided": _undivided,
 }

@@ -26,7 +26,7 @@ class Distributed:
     )
     distributed_backend: str = param(
         DDP,
-        "The library that does it: fsdp alone means --shard full, ddp alone --shard none.",
+        "Another way to say it, for those who know the libraries: fsdp is --shard full, and ddp is --shard none.",
         choices=(DDP, FSDP),
         default_words="fsdp where --shard divides the weights, else ddp",
         near_choices={DDP: "nccl gloo"},

@@ -16,11 +16,8 @@ from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import EMPTY, Record
 from autotrain_llm.declare.text import plain
 from autotrain_llm.params.launching import AUTO, KUBERNETES, SKY, SLURM
+from autotrain_llm.planning.job_options import GPUS, SETUP, TOP_OF_SKY
 
-# What --launch-options has besides what is handed to sbatch, or to SkyPilot as a resource.
-GPUS, SETUP = "gpus", "setup"
-OF_KUBERNETES = ("image", "namespace", "runtime", GPUS, "cpu", "memory", "secret")
-TOP_OF_SKY = ("workdir", "file_mounts")
 # Flags of this one command, which the job does not have.
 NOT_IN_A_JOB = ("launch", "launch_options", "dry_run", "format", "token", "interactive")
 STOPPED_BEFORE = 120  # seconds before the end of a job of SLURM in which its processes save a checkpoint

@@ -476,6 +476,7 @@ def _memory(memory: Memory, checkpointing: bool, target: str | None) -> MemoryPl
             supposed=machine.supposed,
             as_named=machine.is_as_named,
             named=target,
+            sharing=memory.sharing,
         ),
         alternatives=memory.alternatives(checkpointing),
         largest=memory.largest(checkpointing) if target else None,

@@ -108,9 +108,13 @@ class Memory:
 
     @property
     def available(self) -> int:
-        """Bytes available to each process: processes share main memory, and each has a GPU of its own."""
-        sharing = self.processes if not self.machine.has_cuda else 1
-        return self.machine.device_memory // sharing
+        """Bytes available to each process: those of a machine share its main memory, and each has a GPU of its own."""
+        return self.machine.device_memory // self.sharing
+
+    @property
+    def sharing(self) -> int:
+        """How many processes share the memory of the device that trains."""
+        return 1 if self.machine.has_cuda else self.machine.local_processes
 
     @cached_property
     def shape(self) -> estimate.Shape | None:
@@ -455,7 +459,7 @@ class Memory:
             if self._fits(chosen, checkpointing):
                 break
         else:
-            return None
+            return self._fewer_processes(checkpointing)
         for names in (
             ("rl_value_model",),
             ("distill_cache",),
@@ -468,6 +472,13 @@ class Memory:
             if len(fewer) < len(chosen) and self._fits(fewer, checkpointing):
                 chosen = fewer
         return {name: value for name, value in chosen.items() if value != self.config.value_of(name)}
+
+    def _fewer_processes(self, checkpointing: bool) -> dict[str, Any] | None:
+        """As many processes as a processor has memory and cores for, if fewer than are to be started; None if not even one fits."""
+        if self.sharing == 1 or not self.machine.starts_processes:
+            return None
+        count = min(self.machine.device_memory // self.bytes(checkpointing=checkpointing), self.machine.cores)
+        return {"num_processes": count} if 1 <= count < self.sharing else None
 
     def _fits(self, changes: Mapping[str, Any], checkpointing: bool) -> bool:
         return self.bytes(changes, checkpointing=checkpointing) <= self.available

@@ -352,14 +352,15 @@ class ResumePlan:
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """The device that memory was planned for. `supposed` are the assumptions about a device that is not here, `named` is `--target-memory`,
-    `as_named` whether the device has that much."""
+    """The device that memory was planned for, and the part of its memory that each of the `sharing` processes has that share it. `supposed` are the
+    assumptions about a device that is not here, `named` is `--target-memory`, `as_named` whether the device has that much."""
 
     kind: str
     memory_bytes: int
     supposed: str | None
     as_named: bool
     named: str | None
+    sharing: int = field(default=1, metadata=json_field(omit=lambda _, value: value == 1))
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import Record
 from autotrain_llm.params.distributed import AUTO, FSDP, FULL, HYBRID, NONE
 from autotrain_llm.params.lora import OF_THE_BASE
@@ -18,12 +17,68 @@ if TYPE_CHECKING:
 
 
 class Obstacle(Record):
-    """A parameter with which a model can't be divided: what was given, why, and what to change; no changes if it is to be left out."""
+    """A value with which a model can't be divided: the parameter, the flag, why, what to change (nothing if it is to be left out), and whether a config has it."""
 
     parameter: str
     flag: str
     reason: str
+    is_given: Callable[[Config], bool]
     changes: dict[str, Any] | None = None
+
+
+def _optimizer(name: str, reason: str) -> Obstacle:
+    changes = {"optimizer": "adamw_torch"}
+    return Obstacle("optimizer", f"--optimizer {name}", reason, lambda config: config.optimizer == name, changes)
+
+
+def _initialisation(name: str) -> Obstacle:
+    return Obstacle(
+        "lora_init",
+        f"--lora-init {name}",
+        "it changes whole weights",
+        lambda config: config.peft and config.lora_init == name,
+    )
+
+
+def _quantization(name: str) -> Obstacle:
+    return Obstacle(
+        "quantization",
+        f"--quantization {name}",
+        "bitsandbytes' weights are not divided",
+        lambda config: config.quantization == name,
+    )
+
+
+OBSTACLES = (
+    *(_optimizer(name, optimizer.undivided) for name, optimizer in OPTIMIZERS.items() if optimizer.undivided),
+    *map(_quantization, ("int4", "int8")),
+    *map(_initialisation, OF_THE_BASE),
+    Obstacle(
+        "mixed_precision",
+        "--mixed-precision fp16",
+        "only bf16 and fp32 are",
+        lambda config: config.mixed_precision == "fp16",
+        {"mixed_precision": "bf16"},
+    ),
+    Obstacle(
+        "engine",
+        "--engine trl",
+        "TRL's trainers save whole models",
+        lambda config: config.engine == "trl",
+        {"engine": "native"},
+    ),
+    Obstacle(
+        "eval_benchmark",
+        "--eval-benchmark",
+        "one process runs it with the finished model",
+        lambda config: bool(config.use_enhanced_eval and config.eval_benchmark),
+    ),
+)
+
+
+def obstacles(config: Config) -> Iterator[Obstacle]:
+    """What is given that a divided model is not trained with."""
+    return (obstacle for obstacle in OBSTACLES if obstacle.is_given(config))
 
 
 def requested_sharding(config: Config) -> str:
@@ -47,27 +102,6 @@ def source_of_sharding(config: Config) -> str:
     """The parameter that says whether the model is divided."""
     only_backend = config.given("distributed_backend") and not config.given("shard")
     return "distributed_backend" if only_backend else "shard"
-
-
-def obstacles(config: Config) -> Iterator[Obstacle]:
-    """What is given that a divided model is not trained with."""
-
-    def named(name: str) -> tuple[str, str]:
-        return name, f"{flag_of(name)} {config.value_of(name)}"
-
-    optimizer = OPTIMIZERS.get(config.optimizer)
-    if optimizer and (reason := optimizer.undivided):
-        yield Obstacle(*named("optimizer"), reason, {"optimizer": "adamw_torch"})
-    if config.quantization:
-        yield Obstacle(*named("quantization"), "bitsandbytes' weights are not divided")
-    if config.peft and config.lora_init in OF_THE_BASE:
-        yield Obstacle(*named("lora_init"), "it changes whole weights")
-    if config.mixed_precision == "fp16":
-        yield Obstacle(*named("mixed_precision"), "only bf16 and fp32 are", {"mixed_precision": "bf16"})
-    if config.engine != "native":
-        yield Obstacle(*named("engine"), "TRL's trainers save whole models", {"engine": "native"})
-    if config.use_enhanced_eval and config.eval_benchmark:
-        yield Obstacle("eval_benchmark", "--eval-benchmark", "one process runs it with the finished model")
 
 
 def decide_sharding(config: Config, memory: Memory, *, trains_tokens: bool) -> ShardingPlan | None:

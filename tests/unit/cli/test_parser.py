@@ -73,6 +73,7 @@ def test_the_last_of_a_repeated_flag_wins_even_over_a_bad_one():
 
 
 def test_a_value_after_a_switch_is_its_value():
+    assert [one.fix for one in read(["--resume", "atuo"]).findings] == ["--resume auto"]
     assert faults("--peft maybe") == [("P302", "--peft must be true or false, got 'maybe'")]
 
 

@@ -15,6 +15,7 @@ import autotrain_llm
 from autotrain_llm.cli.main import main
 from autotrain_llm.declare.finding import Refused
 from autotrain_llm.params.launching import KUBERNETES, SKY, SLURM
+from autotrain_llm.planning import job_options
 from autotrain_llm.planning.job_files import Job, job_file, job_of
 
 AWKWARD = 'runs/it\'s "mine" $HOME'
@@ -223,3 +224,58 @@ def test_a_job_is_not_launched_from_python(function):
     with pytest.raises(Refused) as refused:
         function(launch="slurm", trainer="sft")
     assert [finding.code for finding in refused.value.findings] == ["P362"]
+
+
+def faulty(launch: str, **options: Any) -> dict[str, Any]:
+    """The options as they were probably meant, and how many of them a job can't have."""
+    found = tuple(job_options.faults(launch, options))
+    return {"faults": len(found), **job_options.mended(options, found)}
+
+
+@pytest.mark.parametrize(
+    ("launch", "written", "meant"),
+    [
+        (SLURM, {"partitoin": "gpu", "time": "24h"}, {"partition": "gpu", "time": "24:00:00"}),
+        (SLURM, {"time": "1d 12h", "gpus_per_node": 4}, {"time": "1-12:00:00", "gpus": 4}),
+        (SLURM, {"time-min": "90 minutes"}, {"time-min": "00:90:00"}),
+        (SKY, {"gpu": "H100:8", "spot": True}, {"gpus": "H100:8", "use_spot": True}),
+        (SKY, {"accelerators": "H100:8"}, {"gpus": "H100:8"}),
+        (KUBERNETES, {"image": "a", "memroy": "64Gi"}, {"image": "a", "memory": "64Gi"}),
+        (KUBERNETES, {"image": "a", "memory": "64 GB"}, {"image": "a", "memory": "64G"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
+)
+def test_an_option_that_the_scheduler_would_refuse_is_named_as_it_was_meant(
+    launch: str, written: dict[str, Any], meant: dict[str, Any]
+) -> None:
+    found = faulty(launch, **written)
+    assert found.pop("faults") and found == meant
+    assert faulty(launch, **meant)["faults"] == 0
+
+
+def test_what_the_schedulers_take_is_not_reported() -> None:
+    for time in ("30", "90:00", "24:00:00", "2-12", "2-12:30", "7-00:00:00", "UNLIMITED"):
+        assert faulty(SLURM, time=time, cpus_per_task=4, container_image="nvcr.io#a:1", exclusive=True)["faults"] == 0
+    assert faulty(KUBERNETES, image="a", cpu=8, memory="1.5Ti", namespace="ml-1")["faults"] == 0
+
+
+def test_what_another_flag_says_of_a_job_is_left_to_it() -> None:
+    for launch, name in ((SLURM, "nodes"), (SLURM, "array"), (SKY, "num_nodes"), (KUBERNETES, "numNodes")):
+        (fault,) = job_options.faults(launch, {name: 2})
+        assert fault.meant is None and fault.is_certain
+
+
+def test_an_option_of_a_plugin_of_the_cluster_may_be_one_that_is_not_known_here() -> None:
+    (fault,) = job_options.faults(SLURM, {"x-burst-queue": 1})
+    assert not fault.is_certain
+
+
+def test_the_resources_of_a_task_are_those_of_skypilot() -> None:
+    schemas = pytest.importorskip("sky.utils.schemas")
+    there = {name for name in schemas.get_resources_schema()["properties"] if not name.startswith("_")}
+    assert there == {
+        *job_options.RESOURCES_OF_SKY.split(),
+        "accelerators",
+        "volumes",
+    }  # which are those of the task here
+    assert set(job_options.TOP_OF_SKY) <= schemas.get_task_schema()["properties"].keys()

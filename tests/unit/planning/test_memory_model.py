@@ -416,6 +416,16 @@ def test_a_machine_that_is_too_small_is_told_before_anything_is_loaded_or_writte
     assert "E541" not in codes(checked(places, **LARGE, dry_run=False, output_dir="{folder}/run"))
 
 
+def test_processes_that_share_too_little_memory_are_told_how_many_fit(places, monkeypatch):
+    monkeypatch.setattr(Machine, "gpus", ())
+    monkeypatch.setattr(Machine, "memory", 16 * GIB)
+    monkeypatch.setattr(Machine, "cores", 4)
+    finding = next(one for one in checked(places, num_processes=1000).findings if one.code == "E541")
+    assert "each of 1000 processes" in finding.message and finding.parameters == ("num_processes",)
+    assert finding.changes == {"num_processes": 4}
+    assert "E541" not in codes(checked(places, num_processes=4))
+
+
 def test_what_may_fit_is_a_warning(places):
     needed = plan_of(places, target_memory="24GiB").memory.peak_memory_bytes
     found = checked(places, target_memory=f"{int(0.9 * needed) // 2**20}MiB")

@@ -9,13 +9,14 @@ from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.cluster import host_and_port
 from autotrain_llm.context.machine import Machine
 from autotrain_llm.declare.example import SFT, TWO_PROCESSES, Example, of_flags, where
-from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.finding import ERROR, WARNING, Finding
 from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import declare_finding, rule
 from autotrain_llm.declare.text import plural
 from autotrain_llm.params.distributed import FULL
-from autotrain_llm.params.launching import AUTO, KUBERNETES, LOCAL, SKY, SLURM
-from autotrain_llm.planning.job_files import GPUS, OF_KUBERNETES
+from autotrain_llm.params.launching import AUTO, KUBERNETES, LOCAL, SKY
+from autotrain_llm.planning.job_options import GPUS, faults, mended
 from autotrain_llm.planning.sharding import is_divided
 
 ROWS = f"{SFT}rows.jsonl"
@@ -190,8 +191,12 @@ def a_job_says_how_many_gpus_a_node_has(config: Config) -> Iterator[Finding]:
     Why: the GPUs of another machine can't be seen from here, and without asking for any a job gets none.
     Fix: `--num-processes`, one for each GPU of a node; for SkyPilot the kind of GPU in `--launch-options`. For a job on processors, `gpus` is 0 there.
     """
-    if config.launch in (None, LOCAL) or GPUS in (config.launch_options or {}):
+    options = config.launch_options or {}
+    if config.launch in (None, LOCAL) or GPUS in options:
         return
+    found = tuple(faults(config.launch, options))
+    if GPUS in mended(options, found):
+        return  # a finding about the option says how it was meant
     if config.num_processes == AUTO or config.launch == SKY:
         kind = '\'{"gpus": "H100:8"}\'' if config.launch == SKY else None
         yield Finding(
@@ -203,10 +208,12 @@ def a_job_says_how_many_gpus_a_node_has(config: Config) -> Iterator[Finding]:
 
 @rule("P361", refuses=ON_KUBERNETES % ', "queue": "a"', accepts=ON_KUBERNETES % "")
 def what_a_job_asks_for_is_known_where_it_runs(config: Config) -> Iterator[Finding]:
-    """`--launch-options` has something that this scheduler has no place for, is given without `--launch`, or lacks the image that Kubernetes needs.
+    """`--launch-options` has something that this scheduler does not know or has from another flag, a time or size that it would refuse, is given without
+    `--launch`, or lacks the image that Kubernetes needs.
 
-    Why: it would be left out without a word.
-    Fix: the keys that the finding lists. What sbatch is handed, and the resources of SkyPilot, are checked by these when the job is submitted.
+    Why: it would be left out without a word, or the job refused when it is submitted, perhaps later and somewhere else. The options are those of sbatch (SLURM
+    24.05, with pyxis), of a task's resources (SkyPilot 0.14) and of a pod. For an option that another plugin of a SLURM cluster may add, this is a warning.
+    Fix: the option that was probably meant, or the flag that the finding names.
     """
     options = config.launch_options or {}
     if config.launch in (None, LOCAL):
@@ -217,20 +224,16 @@ def what_a_job_asks_for_is_known_where_it_runs(config: Config) -> Iterator[Findi
                 parameters=("launch_options",),
             )
         return
-    if config.launch == SLURM:
-        wrong = [name for name in options if not name.replace("-", "").replace("_", "").isalnum()]
-        wrong += [name for name, value in options.items() if isinstance(value, dict | list)]
-        known = "options of sbatch without dashes (partition, time, account), gpus, setup"
-    else:
-        wrong = [name for name in options if config.launch == KUBERNETES and name not in OF_KUBERNETES]
-        known = ", ".join(OF_KUBERNETES)
-    if wrong:
+    found = tuple(faults(config.launch, options))
+    for fault in found:
         yield Finding(
-            f"--launch-options has {wrong[0]!r}, and for --launch {config.launch} there are {known}",
-            fix=f"leave {wrong[0]} out",
+            f"--launch-options {fault.name}: {fault.message}",
+            fix=None if fault.meant else f"leave {fault.name} out",
+            guess={"launch_options": mended(options, found)} if fault.meant else EMPTY,
             parameters=("launch_options",),
+            severity=ERROR if fault.is_certain else WARNING,
         )
-    elif config.launch == KUBERNETES and not options.get("image"):
+    if config.launch == KUBERNETES and not options.get("image"):
         yield Finding(
             "--launch kubernetes needs the image of its containers, with autotrain-llm installed",
             fix="""--launch-options '{"image": "<registry>/<name>:<tag>"}'""",

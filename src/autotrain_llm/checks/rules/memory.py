@@ -34,12 +34,18 @@ def a_run_must_fit_into_memory(plan: Plan) -> Iterator[Finding]:
         return
     surely = (1 - MARGIN) * needed > available
     whose = f"the {device.kind} of --target-memory" if device.as_named else f"this {device.kind}"
+    who = "the run needs"
+    if device.sharing > 1:
+        who, whose = f"each of {device.sharing} processes needs", f"its part of {whose}'s memory is"
+    else:
+        whose += " has"
     changes = memory.smallest_fitting_change
     largest = max(memory.memory.items(), key=lambda part: part[1])
     # The parameters that decide on memory and would have to change.
-    to_change = [name for name in changes or {"batch_size": 1} if name != "gradient_accumulation"]
+    usual = {"num_processes": 1} if device.sharing > 1 else {"batch_size": 1}
+    to_change = [name for name in changes or usual if name != "gradient_accumulation"]
     yield Finding(
-        f"the run needs about {show_bytes(needed)}, and {whose} has {show_bytes(available)}"
+        f"{who} about {show_bytes(needed)}, and {whose} {show_bytes(available)}"
         + ("" if surely else ": it may not fit")
         + f" (most {memory.moment}; the largest part is {largest[0]}: {show_bytes(largest[1])})",
         fix=None if changes else "a smaller model, or a device with more memory",

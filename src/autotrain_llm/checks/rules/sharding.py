@@ -79,13 +79,12 @@ def one_process_divides_nothing(config: Config, machine: Machine) -> Iterator[Fi
     ),
 )
 def what_a_divided_model_is_not_trained_with(config: Config, machine: Machine) -> Iterator[Finding]:
-    """`--shard full` or `--shard hybrid` together with something that needs whole weights in each process.
+    """`--shard full` or `--shard hybrid` together with something that needs whole weights in each process, or that was never tried with parts of them.
 
-    Why: bitsandbytes' weights and optimizers, Adafactor, Muon and GaLore compute on whole tensors, fp16 with a divided model was never tried, TRL's trainers
-    save in their own way, and a benchmark runs the finished model in one process.
+    Why: the run would fail in its first step, or train something else. The page about several processes lists what it is, and why.
     Fix: what the finding names, or `--shard none`.
     """
-    if not is_divided(config) or machine.processes == 1:
+    if not is_divided(config) or machine.processes == 1 or not machine.has_cuda:
         return
     for obstacle in obstacles(config):
         yield Finding(
@@ -113,7 +112,7 @@ def parts_of_each_machine_need_several_of_both(config: Config, machine: Machine)
     `--shard none`: the run does that.
     Fix: the flag that says so.
     """
-    if config.shard != HYBRID or machine.processes == 1:
+    if config.shard != HYBRID or machine.processes == 1 or not machine.has_cuda:
         return
     if machine.local_processes == machine.processes:
         yield Finding(

@@ -80,7 +80,7 @@ def _carry_out(folder: Path, cluster: Cluster) -> RunReport:
         progress.note(f"Restart {cluster.restarts} of {plan.launch.max_restarts}: {where}.")
     context = context_of(plan, elsewhere=order.prepared)
     inputs = dataclasses.replace(inputs_of(plan, context, order.findings), verbose=order.verbose)
-    return execute(plan, inputs, progress, on_each_machine=True)
+    return execute(plan, inputs, progress, speaks=cluster.local_rank == 0)
 
 
 # ---- a group that is started again

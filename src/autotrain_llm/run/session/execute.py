@@ -51,15 +51,15 @@ def execute(
     load: LoadModel | None = None,
     *,
     with_page: bool = True,
-    on_each_machine: bool = False,
+    speaks: bool = False,
 ) -> RunReport:
     """Carry out a plan on its prepared rows. Raises RunFailed, Interrupted or Refused; complete checkpoints stay on disk.
 
     `load` replaces the recipe's loading of the model, for a caller that trains one model many times. `with_page` writes report.html. `progress` is that of the
-    first process, or with `on_each_machine` of any that was given one.
+    first process, and with `speaks` of the first on another machine: its report says too what can be tried.
     """
     leader = inputs.is_first_process
-    progress = (progress if leader or on_each_machine else None) or ProgressCallback()
+    progress = (progress if leader or speaks else None) or ProgressCallback()
     quiet_libraries(inputs.verbose)
     agree(plan)
     checkpoint = Path(plan.output.checkpoint) if plan.output.checkpoint else None
@@ -69,7 +69,7 @@ def execute(
     with output as folder:
         try:
             with RunRecord(plan, inputs, folder.path) as record:
-                report = _carry_out(plan, inputs, load, folder.path, record, progress, leader)
+                report = _carry_out(plan, inputs, load, folder.path, record, progress, leader, speaks)
         finally:
             with held_back():
                 progress.finish()
@@ -88,6 +88,7 @@ def _carry_out(
     record: RunRecord,
     progress: ProgressCallback,
     leader: bool,
+    speaks: bool,
 ) -> RunReport:
     """Load, train, evaluate, save."""
     began = time.perf_counter()
@@ -137,7 +138,7 @@ def _carry_out(
             recorder.history,
             files,
             records.versions(),
-            records.command_to_try(folder, inputs.dataset, inputs.prepared.prompt_format) if leader else "",
+            records.command_to_try(folder, inputs.dataset, inputs.prepared.prompt_format) if leader or speaks else "",
             model_step=_step_of_model(plan, state),
             last_step=state.global_step,
             evaluation=evaluation.results(loaded),

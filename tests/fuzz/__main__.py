@@ -10,6 +10,8 @@ are grouped by what they say; the first case of each is kept. The exit status is
 from __future__ import annotations
 
 import argparse
+import gc
+import io
 import os
 import random
 import re
@@ -19,23 +21,30 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
+from autotrain_llm.cli.main import main as main_of_package
 from autotrain_llm.declare import bounded
 from fuzz.isolated import SECRET, carry_out
 from fuzz.targets import TARGETS, Seeds
+from support.rows import questions, write_rows
+
+PROGRESS = 500  # cases, after which it says how far it is
 
 
 def main() -> int:
     options = _options()
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_TOKEN": SECRET, "NO_COLOR": "1", "CUDA_VISIBLE_DEVICES": ""}
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would be missing in each fork
     bounded.SECONDS = 3  # so that what is tried in a child process ends within the time of a case
     names = options.target or list(TARGETS)
     kinds: Counter[str] = Counter()
     cases: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as temporary:
+        os.environ["XDG_CACHE_HOME"] = str(Path(temporary) / "cache")
         seeds = Seeds(Path(temporary))
-        _load_what_checks_need(seeds, Path(temporary))
+        _check_without_damage(seeds, Path(temporary))
         end, index = time.monotonic() + options.seconds, options.first
         while time.monotonic() < end and (options.cases is None or index < options.first + options.cases):
             name = names[index % len(names)]
@@ -56,6 +65,8 @@ def main() -> int:
                         shutil.copytree(folder, options.keep / f"{name}-{options.seed}-{index}", dirs_exist_ok=True)
             shutil.rmtree(folder)
             index += 1
+            if cases.total() % PROGRESS == 0:
+                print(f"{cases.total()} cases, {kinds.total()} faults", file=sys.stderr, flush=True)
     print(
         f"{sum(cases.values())} cases ({', '.join(f'{count} {name}' for name, count in cases.items())}), {kinds.total()} faults of {len(kinds)} kinds"
     )
@@ -79,18 +90,16 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _load_what_checks_need(seeds: Seeds, folder: Path) -> None:
-    """Import in this process, once, what each child would import."""
-    import jinja2.sandbox  # noqa: F401
-    import numpy  # noqa: F401
-    import pyarrow.parquet  # noqa: F401
-    import tokenizers  # noqa: F401
-    import yaml  # noqa: F401
-
-    import autotrain_llm.checks.preflight
-    import autotrain_llm.data.load.open
-    import autotrain_llm.data.tokenize.prepare
-    import autotrain_llm.planning.make  # noqa: F401
+def _check_without_damage(seeds: Seeds, folder: Path) -> None:
+    """Carry out a case without damage in this process: what it imports and compiles, no child has to."""
+    rows = write_rows(folder / "rows.jsonl", questions(4))
+    words = seeds.base("--data-path", str(rows), "--trainer", "sft", "--valid-split", "0.5")
+    with redirect_stdout(io.StringIO()) as document, redirect_stderr(io.StringIO()):
+        status = main_of_package(words)
+    assert status == 0, document.getvalue()
+    tasks = list(Path("/proc/self/task").glob("*"))
+    assert len(tasks) <= 1, "a process with threads can't be forked"
+    gc.freeze()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SECONDS, BYTES = 20, 3 << 30
+SECONDS, BYTES = 20, 3 << 30  # of the processor, and of memory
+WAITING = 120  # seconds at most, on a machine that has other work too
 SECRET = "hf_abcdefghijklmnopqrst"
 
 
@@ -27,8 +28,10 @@ class Outcome:
 
     def fault(self) -> str | None:
         """What is wrong with it; None if it is an answer: done or refused, with findings that somebody foresaw."""
+        if self.status == -signal.SIGXCPU:
+            return f"took more than {SECONDS} seconds of the processor"
         if self.status == -signal.SIGALRM:
-            return f"took more than {SECONDS} seconds"
+            return f"did not end within {WAITING} seconds"
         if self.status < 0:
             return f"killed by {signal.Signals(-self.status).name}"
         if "Traceback" in self.messages:
@@ -74,7 +77,8 @@ def _be_the_child(words: Sequence[str], folder: Path, out: Path, err: Path) -> N
         os.chdir(folder)
         resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        signal.alarm(SECONDS)
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
+        signal.alarm(WAITING)
         from autotrain_llm.cli.main import main
 
         status = main(list(words))

@@ -64,7 +64,7 @@ def mutated_json(value: Any, random_numbers: random.Random) -> Any:
     for _ in range(random_numbers.randint(1, FEW)):
         places = list(_places(document))
         if not places:
-            return random_numbers.choice(NASTY_VALUES)
+            return copy.deepcopy(random_numbers.choice(NASTY_VALUES))
         holder, key = random_numbers.choice(places)
         kind = random_numbers.randrange(5)
         if kind == 0:
@@ -74,7 +74,7 @@ def mutated_json(value: Any, random_numbers: random.Random) -> Any:
         elif kind == 2:
             holder[key] = [copy.deepcopy(holder[key])] * random_numbers.choice((1, 2, 30))
         else:
-            holder[key] = random_numbers.choice((*NASTY_VALUES, *NASTY_TEXTS))
+            holder[key] = copy.deepcopy(random_numbers.choice((*NASTY_VALUES, *NASTY_TEXTS)))
     return document
 
 

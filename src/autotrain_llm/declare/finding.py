@@ -48,6 +48,7 @@ class Finding(Record):
             for name in ("message", "fix", "file"):
                 if self.__dict__.get(name):
                     self.__dict__[name] = showable(self.__dict__[name])
+            self.__dict__["parameters"] = tuple(map(showable, self.parameters))  # the name of one that isn't known is any text
 
     @property
     def suggestion(self) -> Mapping[str, Any]:

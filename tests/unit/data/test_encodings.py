@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from autotrain_llm import check
+from autotrain_llm.data.files.encoding import likely_encoding
 
 RUSSIAN = "Привет, как дела? Сегодня хорошая погода, и мы пойдём гулять в парк."
 JAPANESE = "こんにちは、今日はとても良い天気ですね。公園に行きましょう。"
@@ -56,3 +57,9 @@ def test_no_encoding_is_named_where_none_is_known(tmp_path):
     path.write_bytes(b'{"text": "a"}\n\x81\x8d\x8f\xff\xfe\x00\x9d\xc1\n' * 3)
     (finding,) = [one for one in check(**NEW, data_path=str(path)) if one.code == "D105"]
     assert "iconv" not in str(finding.fix) or "reads" in finding.message
+
+
+def test_a_mark_of_utf16_in_the_middle_of_a_text_does_not_make_it_one():
+    data = b'{"text": "One line of \xff\xfext."}\n{"text": "Another one, a little longer."}\n'
+    likely = likely_encoding(data)
+    assert likely is None or likely.name != "UTF-16"

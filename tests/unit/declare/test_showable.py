@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,3 +73,10 @@ def test_a_finding_has_no_secret_in_any_form():
     assert TOKEN not in str(finding.as_json()) + finding.message + str(finding.fix)
     assert "\x1b" not in finding.file
     assert finding.changes["model"] == TOKEN, "what --fix types has to work"
+
+
+def test_no_text_of_a_finding_shows_a_token():
+    texts = {name: f"{name} {TOKEN}" for name in ("message", "fix", "file")}
+    finding = Finding(**texts, parameters=("lr", TOKEN), changes={"token": TOKEN}, code="P104")
+    assert TOKEN not in json.dumps(finding.as_json()) and TOKEN not in " ".join(finding.parameters)
+    assert finding.parameters[0] == "lr" and "message hf_***" in finding.message

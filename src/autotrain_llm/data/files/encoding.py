@@ -30,7 +30,12 @@ def likely_encoding(data: bytes) -> LikelyEncoding | None:
         return LikelyEncoding("UTF-16", _sample(data, "utf-16"))
     words = WORDS.findall(data[:LOOKED_AT])
     name = _by_letters(words) or _by_statistics(b" ".join(words))
-    return LikelyEncoding(_for_iconv(name), _sample(data, name)) if name else None
+    if name is None:
+        return None
+    try:
+        return LikelyEncoding(_for_iconv(name), _sample(data, name))
+    except UnicodeError:  # UTF-16 and UTF-32 begin with a mark, and this text does not
+        return None
 
 
 def _by_letters(words: list[bytes]) -> str | None:

@@ -48,7 +48,8 @@ class Finding(Record):
             for name in ("message", "fix", "file"):
                 if self.__dict__.get(name):
                     self.__dict__[name] = showable(self.__dict__[name])
-            self.__dict__["parameters"] = tuple(map(showable, self.parameters))  # the name of one that isn't known is any text
+            # The name of a parameter that is not known is any text.
+            self.__dict__["parameters"] = tuple(map(showable, self.parameters))
 
     @property
     def suggestion(self) -> Mapping[str, Any]:

@@ -21,6 +21,10 @@ ROLES = {
     "function_call": "call", "tool_call": "call",
     "reasoning": "thought", "thinking": "thought", "thought": "thought", "thoughts": "thought",
 }  # fmt: skip
+# Words that are those of speakers under any key; others, such as `question`, may sort something else.
+SPEAKERS = frozenset(
+    ("user", "human", "prompter", "customer", "client", "assistant", "gpt", "bot", "model", "chatgpt", "ai", "chatbot", "agent", "system", "tool")
+)  # fmt: skip
 # Who speaks, as a flag: the role of a turn where it is true.
 SPEAKER_FLAGS = {
     "is_human": "user", "is_user": "user", "from_user": "user", "is_bot": "assistant", "is_assistant": "assistant", "is_ai": "assistant",

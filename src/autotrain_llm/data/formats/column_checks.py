@@ -43,6 +43,7 @@ from autotrain_llm.data.formats.detect import (
 from autotrain_llm.data.formats.judged import LISTS_OF_ANSWERS, answers_with_signs, contradiction, signs_of_two_answers
 from autotrain_llm.data.formats.proposals import ANSWERING, ASKING, Proposal, forms_of, proposals
 from autotrain_llm.data.formats.speakers import is_spoken, two_speakers
+from autotrain_llm.data.formats.talks import unknown_speakers
 from autotrain_llm.data.formats.token_rows import TOKENS, holds_token_ids, token_columns
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import COLUMN_FLAGS, SIDES, DataRequest, column_parameter
@@ -479,6 +480,9 @@ def _why_nothing_fits(columns: Columns, request: DataRequest) -> tuple[str, tupl
     turns = [name for name in columns.names if columns.kind(name) in TURNS]
     if request.rows in TRAINED_AS_TOKENS and len(turns) == 1:
         return "turns and texts", (turns[0],)
+    speakers = unknown_speakers(columns) if request.rows in ("conversations", "prompts") else None
+    if speakers is not None:
+        return "speakers", speakers
     if (items := _samples_in_a_list(columns, request)) is not None:
         return "items", (items,)
     if (steps := _labelled_steps(columns)) is not None:

@@ -44,6 +44,7 @@ from autotrain_llm.data.request import SIDES, DataRequest
 from autotrain_llm.data.turns import (
     ROLE_KEYS,
     ROLES,
+    SPEAKERS,
     awaits_answer,
     exchange_keys,
     is_written_in_python,
@@ -526,9 +527,14 @@ def recognise(columns: Columns, request: DataRequest) -> ColumnMapping | None:
 
 
 def rows_are_turns(columns: Columns) -> bool:
-    """Whether each row is one turn of a conversation: a column holds nothing but the roles of speakers."""
+    """Whether each row is one turn of a conversation: a column holds nothing but the roles of speakers; under another name, of both who ask and who answer."""
     column = columns.find(ROLE_KEYS, "text")
-    return column is not None and all(str(value).strip().lower() in ROLES for value in columns.values[column])
+    if column is not None and all(str(value).strip().lower() in ROLES for value in columns.values[column]):
+        return True
+    words = [{str(value).strip().lower() for value in columns.values[name]} for name in columns.texts()]
+    return any(
+        of_column <= SPEAKERS and {ROLES[word] for word in of_column} >= {"user", "assistant"} for of_column in words
+    )
 
 
 def _with_prompt_parts(mapping: ColumnMapping, columns: Columns, request: DataRequest) -> ColumnMapping:

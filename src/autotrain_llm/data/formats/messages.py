@@ -387,12 +387,19 @@ def _call(call: dict[str, Any], unread: Unread) -> dict[str, Any]:
     function = dict(inner) if isinstance(inner, dict) else {"name": inner} if isinstance(inner, str) else {}
     if "args" in rest:  # LangChain
         rest.setdefault("arguments", rest.pop("args"))
-    for key in ("name", "arguments", "parameters"):
+    for key, kept in (
+        ("name", "name"),
+        ("function_name", "name"),
+        ("arguments", "arguments"),
+        ("parameters", "parameters"),
+    ):
         if key in rest:
-            function.setdefault(key, rest.pop(key))
+            function.setdefault(kept, rest.pop(key))
     arguments = function.pop("arguments", None)
     if arguments is None:
         arguments = function.pop("parameters", None)
+    if "tool_call_id" in rest:
+        rest.setdefault("id", rest.pop("tool_call_id"))
     identity = {key: rest.pop(key) for key in ("id",) if rest.get(key) is not None}
     if rest.get("type") == "function":
         del rest["type"]

@@ -40,9 +40,7 @@ def _paths(name: str, value: Any, depth: int) -> Iterator[str]:
             if isinstance(key, str) and key and "." not in key:
                 yield from _paths(f"{name}.{key}", part, depth - 1)
     elif isinstance(value, list) and value and isinstance(value[0], dict):
-        for key, part in value[0].items():
-            if isinstance(key, str) and key and "." not in key:
-                yield from _paths(f"{name}.0.{key}", part, depth - 1)
+        yield from _paths(f"{name}.0", value[0], depth)
 
 
 def lifted(row: Row, paths: Sequence[str]) -> Row:
@@ -61,6 +59,8 @@ def _without(value: Any, keys: Sequence[str]) -> Any:
         if not others:
             return {key: part for key, part in value.items() if key != first}
         return {**value, first: _without(value[first], others)}
-    if isinstance(value, list) and others and first.isdecimal() and int(first) < len(value):
-        return [_without(part, others) if at == int(first) else part for at, part in enumerate(value)]
+    if isinstance(value, list) and first.isdecimal() and int(first) < len(value):
+        # The items after it keep their numbers.
+        changed = _without(value[int(first)], others) if others else None
+        return [changed if at == int(first) else part for at, part in enumerate(value)]
     return value

@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import methodcaller
 from typing import Any
@@ -39,6 +39,7 @@ from autotrain_llm.data.formats.detect import GRADED, ColumnMapping, nested_rows
 from autotrain_llm.data.formats.graded import GradedAs, labels_of
 from autotrain_llm.data.formats.judged import judged_answers
 from autotrain_llm.data.formats.paths import lifted, value_at
+from autotrain_llm.data.formats.talks import exchange_in, talk_in, with_told_roles
 from autotrain_llm.data.formats.token_rows import TOKENS
 from autotrain_llm.data.load.split import hold_out, possible_share, rows_to_hold_out
 from autotrain_llm.data.observations import Observations, findings_of
@@ -322,6 +323,8 @@ def column_mapping(reading: Reading, tables: list[Table], flag: str) -> tuple[Co
     mapping = recognise(columns, request) if _has_named(columns, request) else None
     if mapping is None and request.rows in ("preferences", "scored"):
         columns, mapping, tables = _with_pairs(reading, columns, tables, name)
+    if mapping is None:
+        columns, mapping, tables = _with_exchange(reading, columns, tables)
     if mapping is None or mapping.format == "text":
         for wrapper in wrappers(columns):
             inside = Columns(unwrapped(cells, wrapper) for cells in columns.rows)
@@ -331,6 +334,7 @@ def column_mapping(reading: Reading, tables: list[Table], flag: str) -> tuple[Co
                 columns, mapping = inside, inner
                 tables = reading.reshape(tables, methodcaller("unwrapped", wrapper))
                 break
+    columns, mapping, tables = _with_turns(reading, columns, mapping, tables)
     if mapping is None and lacks_a_pair(columns, request):
         observe_unrecognised(columns, request, name, observations, flag)
         return None, tables
@@ -353,6 +357,39 @@ def column_mapping(reading: Reading, tables: list[Table], flag: str) -> tuple[Co
     if flag == DATA_FLAG:
         reading.reported |= check_unused_half(columns, mapping, request, name, observations)
     return mapping, tables
+
+
+def _with_exchange(
+    reading: Reading, columns: Columns, tables: list[Table]
+) -> tuple[Columns, ColumnMapping | None, list[Table]]:
+    """The columns, their mapping and the tables, with the turns of a request and the turn that answers it as prompt and answer, wherever they lie."""
+    request = reading.request
+    exchange = exchange_in(columns) if not any(map(request.is_named, SIDES)) else None
+    if exchange is None:
+        return columns, None, tables
+    inside = Columns(map(exchange.row, columns.rows))
+    mapping = recognise(inside, replace(request, prompt_column=exchange.request, text_column=exchange.answer))
+    if mapping is None:
+        return columns, None, tables
+    return inside, mapping, reading.reshape(tables, methodcaller("changed", exchange.row))
+
+
+def _with_turns(
+    reading: Reading, columns: Columns, mapping: ColumnMapping | None, tables: list[Table]
+) -> tuple[Columns, ColumnMapping | None, list[Table]]:
+    """The columns, their mapping and the tables, with turns that lie elsewhere in the rows where no format fits, and with the roles that all turns together
+    tell."""
+    request = reading.request
+    talk = None
+    if mapping is not None and "messages" in mapping.columns:
+        talk = with_told_roles(columns, mapping.columns["messages"])
+    elif mapping is None and _has_named(columns, request):
+        talk = talk_in(columns, request.text_column or request.prompt_column)
+    inside = Columns(map(talk.row, columns.rows)) if talk is not None else columns
+    told = recognise(inside, request) if talk is not None else None
+    if talk is None or told is None:
+        return columns, mapping, tables
+    return inside, told, reading.reshape(tables, methodcaller("changed", talk.row))
 
 
 def _paths_named(columns: Columns, request: DataRequest) -> list[str]:

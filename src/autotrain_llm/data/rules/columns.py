@@ -91,6 +91,11 @@ def no_format_fits_the_columns(
                 fix += f"; {listed(judging)} may say which one is better"
         case "turns":
             fix = 'write each conversation as one row: {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
+        case "speakers":
+            fix = (
+                f"write {first} as messages: {LIST_OF_TURNS}, with what is under {shown(about[2])} as the content; the assistant is whoever of "
+                f"{shown(about[1])} says what is to be learned"
+            )
         case "scores":
             fix = (
                 f"--num-labels {len(about)}, which trains a model with these scores as its outputs: {', '.join(about)}; or, for pairs, a row of two "
@@ -139,6 +144,8 @@ def no_format_fits_the_columns(
         message += "; none of these is text that a model could be asked"
     if case == "turns":
         message += "; each of its rows is one turn of a conversation"
+    if case == "speakers":
+        message += f"; the items of {first} look like turns, and {shown(about[1])} says who speaks, but not who answers"
     if case == "steps":
         message += (
             f"; {first} holds several texts with a label each, as the steps of an answer have, and no trainer scores steps (a "

@@ -153,6 +153,19 @@ def exchange_keys(value: Any) -> tuple[str, str] | None:
     return (questions[0], answers[0]) if len(questions) == len(answers) == 1 else None
 
 
+def is_call(value: Any) -> bool:
+    """Whether this is a call of a tool, `{"name": …, "arguments": {…}}`, and nothing else."""
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str) or not value["name"]:
+        return False
+    return bool({"arguments", "parameters"} & set(value)) and set(value) <= {
+        "name",
+        "arguments",
+        "parameters",
+        "id",
+        "type",
+    }
+
+
 def turns_inside(value: Any) -> tuple[Any, dict[str, Any]]:
     """The turns that an object wraps, and its other keys: under `messages`, as one `message`, as an answer of OpenAI's API, as a tree of messages, or
     as `turn_1`, `turn_2`, … Any other value unchanged."""

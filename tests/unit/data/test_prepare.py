@@ -437,6 +437,13 @@ def test_a_call_of_which_part_is_left_out_is_said(data, tmp_path):
     assert "part of the tool calls of its turns, such as 'two'" in told.message
 
 
+def test_tools_that_are_left_out_are_said_where_question_and_answer_name_them(data, tmp_path):
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+    row = {"messages": turns_of(("user", "Can you add?"), ("assistant", "I call add."))["messages"], "tools": [tool]}
+    (told,) = [one for one in findings(data([row]), made(tmp_path / "t", template=OWN)) if one.code == "D131"]
+    assert "leaves out the tools that are described" in told.message
+
+
 def test_an_answer_that_can_not_be_told_is_an_error(data, tmp_path):
     tokenizer = made(
         tmp_path / "t", template="{{ messages[0].content }}{{ messages[1].content }}{{ messages[3].content }}</s>"

@@ -1449,3 +1449,57 @@ def test_more_rows_than_were_asked_for_are_held_out_only_if_the_user_says_so(tmp
 def refused_split(folder, rows, share):
     """The finding about a share of rows that can't be held out."""
     return next(one for one in opened(folder, rows, valid_split=share).findings if one.code == "D129")
+
+
+# -- choices, tools and tables inside rows -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("question", "written"),
+    [
+        ("Is a whale a fish or a mammal?", True),
+        ("A fish, or a mammal?\nA. fish\nB. mammal", False),
+        ("Choose: (A) fish (B) mammal", False),
+        ("What is a whale?\n- fish\n- mammal", False),
+    ],
+)
+def test_choices_are_written_unless_the_question_lists_them(tmp_path, question, written):
+    rows = [{"question": question, "A": "fish", "B": "mammal", "answer": "B"}] * 2
+    prompt = opened(tmp_path, rows).train[0].prompt
+    assert prompt == (f"{question}\nA. fish\nB. mammal" if written else question)
+
+
+def test_a_short_context_is_written_though_the_question_has_its_word(tmp_path):
+    row = {"question": "How large is the Oslo region?", "context": "Oslo", "answer": "Large."}
+    assert opened(tmp_path, [row]).train[0].prompt.startswith("Oslo\n\n")
+
+
+TOOL = {"name": "warmth", "description": "of a city", "parameters": {"city": {"type": "string"}}}
+CALLS = [{"name": "warmth", "arguments": {"city": "Oslo"}}, {"name": "warmth", "arguments": {"city": "Rome"}}]
+
+
+@pytest.mark.parametrize("written", [CALLS, json.dumps(CALLS)], ids=["a list", "as text"])
+def test_answers_that_are_calls_of_the_tools_of_their_row_are_calls(tmp_path, written):
+    for question in ("query", "instruction"):
+        dataset = opened(tmp_path, [{question: "How warm is it?", "tools": [TOOL], "output": written}] * 2)
+        example = dataset.train[0]
+        last = (example.messages or example.completion)[-1]
+        assert [call["function"] for call in last["tool_calls"]] == CALLS, question
+        assert dataset.turns == "answers that are calls of tools"
+
+
+def test_an_answer_in_json_that_calls_no_tool_of_its_row_stays_text(tmp_path):
+    others = json.dumps([{"name": "Oslo", "arguments": {}}])
+    example = opened(tmp_path, [{"query": "Which city?", "tools": [TOOL], "output": others}]).train[0]
+    assert example.completion == [{"role": "assistant", "content": others}]
+
+
+def test_a_list_of_questions_with_ids_is_a_table_and_without_a_conversation(tmp_path):
+    table = [{"id": at, "question": f"Which is number {at}?", "answer": LONG.format(at)} for at in range(3)]
+    rows = [{"type": "header", "version": "5"}, {"type": "table", "rows of it": table}]
+    dataset = opened(tmp_path, rows)
+    assert [row.prompt for row in dataset.train] == [f"Which is number {at}?" for at in range(3)]
+    assert codes(dataset) == ["D113"]  # the header is named
+    without = [{key: part for key, part in one.items() if key != "id"} for one in table]
+    assert len(opened(tmp_path, [{"exchanges": without}] * 2).train[0].messages) == 6
+    assert len(opened(tmp_path, [{"data": without}]).train) == 3

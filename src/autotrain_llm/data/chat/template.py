@@ -131,6 +131,16 @@ class ChatTemplate:
             return False
 
     @cached_property
+    def writes_tools(self) -> bool:
+        """Whether the template writes the tools that are described beside a conversation."""
+        tool = {"type": "function", "function": {"name": SENTINEL, "description": "", "parameters": {"type": "object"}}}
+        turns: list[Message] = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
+        try:
+            return SENTINEL in self.render(turns, [tool])
+        except ChatTemplateError:
+            return True  # such as one that needs more of a tool: then each row tells
+
+    @cached_property
     def arguments_are_text(self) -> bool:
         """Whether the template expects the arguments of a call as JSON text, and fails or writes Python if they are an object."""
         arguments = {SENTINEL: SENTINEL}

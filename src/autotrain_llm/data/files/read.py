@@ -68,11 +68,14 @@ class Table:
         return self._with(_each(lambda cells: [unwrapped(cells, wrapper)]), wrapper)
 
     def exploded(self, column: str) -> Table:
-        """A table with a row for each object in the lists of a column, with the other columns next to its keys."""
+        """A table with a row for each object in the lists of a column, with the other columns next to its keys. A row without a list stays."""
 
         def rows_of(cells: Row) -> Iterator[Row]:
+            if not isinstance(cells.get(column), list):
+                yield cells
+                return
             others = {name: value for name, value in cells.items() if name != column}
-            yield from (others | inside for inside in cells.get(column) or () if isinstance(inside, dict))
+            yield from (others | inside for inside in cells[column] if isinstance(inside, dict))
 
         return self.spread(rows_of)
 

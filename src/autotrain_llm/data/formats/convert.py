@@ -139,6 +139,8 @@ class Converter:
         value = cells.row.get(column)
         if value == [] and column in self.mapping.turns:
             raise RowUnusable(a_cell_is_empty, column=column)
+        if column in self.mapping.calls and parsed(value):
+            return self.calls(cells, role)
         is_written = isinstance(value, str) and column in self.mapping.written_turns
         if is_written or is_conversation(value) or (column in self.mapping.alternating and is_alternating(value)):
             return self.turns(example, cells, role)
@@ -147,6 +149,12 @@ class Converter:
             if role == "prompt"
             else cells.answer(role, is_python=column in self.mapping.python_values)
         )
+
+    def calls(self, cells: Cells, role: str) -> list[Message]:
+        """The turn that makes the calls in a cell."""
+        cells.taken.add(role)
+        turn = {"role": "function_call", "content": cells.row[cells.columns[role]]}
+        return conversation([turn], shown(cells.columns[role]), cells.unread_in(role))
 
     def turns(self, example: Example, cells: Cells, role: str) -> list[Message]:
         """The turns in a cell; tools that are described in the same cell become the row's tools."""
@@ -247,16 +255,21 @@ def _check_order(observations: Observations, example: Example, turns: list[Messa
 
 
 def _alpaca(converter: Converter, example: Example, cells: Cells) -> None:
-    instruction, output = cells.text("instruction", is_prompt=True), cells.answer("output")
+    instruction = cells.text("instruction", is_prompt=True)
+    is_call = converter.columns["output"] in converter.mapping.calls and bool(cells.parsed("output"))
+    output = "" if is_call else cells.answer("output")
     prompt, system, history = converter.prompt, "", []
     given = cells.optional("input").strip() if prompt.has_only_input else prompt.question_with_parts(cells, "").strip()
     given = "" if repeats(instruction, given) else given
     question = f"{instruction}\n{given}" if given and prompt.has_only_input else instruction
-    turns: list[Message] = [{"role": "user", "content": question}, {"role": "assistant", "content": output}]
+    answer: list[Message] = converter.calls(cells, "output") if is_call else as_turns(output, "assistant")
+    turns: list[Message] = [{"role": "user", "content": question}, *answer]
     if not prompt.has_only_input:
         system, history = prompt.system(cells), prompt.history(cells)
         turns = prompt.conversation(example, cells, turns)
     example.messages = turns
+    if is_call:
+        return
     example.prompt = _alpaca_prompt(system, history, instruction, given)
     example.completion = output
 

@@ -47,6 +47,7 @@ from autotrain_llm.data.turns import (
     SPEAKERS,
     awaits_answer,
     exchange_keys,
+    is_call,
     is_written_in_python,
     parsed,
     texts_of_turns,
@@ -58,6 +59,7 @@ CONTEXT_ROLE, CHOICE_ROLE = "context", "choice"
 ANSWER_ROLES = ("completion", "output", "chosen", "rejected")
 GRADED = "prompt/completion/scores"  # the format of answers with several scores, or with a class
 NESTED_ROWS = {"paragraphs": "qas", "qas": "question"}  # by the column, a key of each of its rows
+TABLES = ("data", "rows", "records", "items", "entries", "examples", "samples", "faq", "faqs")
 INPUT_AND_OUTPUT = (("input", "output"), ("input", "response"), ("input", "completion"), ("input", "answer"))
 MARKERS_OF_A_TURN = 80  # characters
 SHORTEST_QUOTE = 24  # characters of an answer; a shorter one may be a choice that its question names
@@ -75,7 +77,7 @@ class ColumnMapping:
 
     `turns` are columns of lists of turns, `written_turns` columns of text whose cells are parsed as turns, `alternating` columns of lists of texts that are turns, `paragraphs` those that are one text, and `python_values`
     columns of answers that are lists or objects as Python prints them. `repeating` are contexts that only write out the turns of the prompt. `first_choice` is the label of the first choice of a
-    question. `is_judged`: the pairs were made of several answers, by a judgement of them.
+    question. `calls` are columns of answers that are calls of the row's tools. `is_judged`: the pairs were made of several answers, by a judgement of them.
     """
 
     format: str
@@ -85,6 +87,7 @@ class ColumnMapping:
     alternating: frozenset[str] = frozenset()
     paragraphs: frozenset[str] = frozenset()
     python_values: frozenset[str] = frozenset()
+    calls: frozenset[str] = frozenset()
     repeating: frozenset[str] = frozenset()
     first_choice: str = "A"
     first_is_assumed: bool = False
@@ -654,6 +657,18 @@ def _with_written_turns(mapping: ColumnMapping, columns: Columns) -> ColumnMappi
         alternating=frozenset(alternating),
         paragraphs=frozenset({mapping.columns["text"]} if is_list else ()),
         python_values=frozenset(printed),
+        calls=frozenset(column for column in answers if _are_calls(columns, column, mapping.columns.get("tools"))),
+    )
+
+
+def _are_calls(columns: Columns, column: str, tools: str | None) -> bool:
+    """Whether each answer of a column is a list of calls, each of one of the tools that its row describes; a list without any calls none."""
+    if tools is None:
+        return False
+    answers = [(parsed(row.get(column)), str(row.get(tools))) for row in columns.rows if row.get(column)]
+    return any(calls for calls, _ in answers) and all(
+        isinstance(calls, list) and all(is_call(call) and call["name"] in described for call in calls)
+        for calls, described in answers
     )
 
 
@@ -675,7 +690,28 @@ def nested_rows(columns: Columns) -> str | None:
         cells = columns.values[column] if column is not None else []
         if cells and all(isinstance(part, dict) and key in part for cell in cells for part in cell):
             return column
-    return _examples_of_an_instruction(columns)
+    return _examples_of_an_instruction(columns) or _table(columns)
+
+
+def _table(columns: Columns) -> str | None:
+    """The only column of lists of questions with answers that are rows of a table, and no conversation: each has an id of its own, or there is one list
+    in all, under a name of tables. (A conversation's exchanges have neither; those of a `user` or `human` are one.)"""
+    found = []
+    for name in columns.names:
+        lists = [cell for cell in columns.values[name] if isinstance(cell, list) and cell]
+        keys = [(keys, part) for cell in lists for part in cell if (keys := exchange_keys(part)) is not None]
+        parts, questions = [part for _, part in keys], {plain(question) for (question, _), _ in keys}
+        if plain(name) in (*MESSAGES, *HISTORY) or len(parts) < 2 or questions & {"human", "user"}:
+            continue
+        if (len(lists) == 1 and plain(name) in TABLES) or _have_ids(parts):
+            found.append(name)
+    return found[0] if len(found) == 1 else None
+
+
+def _have_ids(parts: list[dict[str, Any]]) -> bool:
+    """Whether each of these objects has an id that no other one has."""
+    names = [key for key in parts[0] if words_of(key)[-1:] == ["id"] and words_of(key)[0] != "turn"]
+    return any(len({str(part.get(name)) for part in parts}) == len(parts) for name in names)
 
 
 def _examples_of_an_instruction(columns: Columns) -> str | None:

@@ -4,6 +4,7 @@ tools."""
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from autotrain_llm.data.example import Example, Message, Side, as_turns
@@ -23,6 +24,13 @@ TEXT_KEYS = (*CONTENT_KEYS, "prompt", "system")
 def repeats(text: str, given: str) -> bool:
     """Whether a text has the input of its row already: as a line, or, if that is long enough to be no chance, anywhere."""
     return given in text.splitlines() or (len(given) > SHORTEST and given in text)
+
+
+def lists_choice(question: str, label: str, choice: str) -> bool:
+    """Whether a question has this choice after its label, or on a line of its own. The words alone may be what is asked about."""
+    if re.search(rf"(?<!\w){re.escape(label)}\s?[.):\]-]\)?\s*{re.escape(choice)}", question):
+        return True
+    return any(re.fullmatch(rf"\W*\w?\W*{re.escape(choice)}\W?", line.strip()) for line in question.splitlines())
 
 
 class PromptWriter:
@@ -49,7 +57,7 @@ class PromptWriter:
 
     def question_with_parts(self, cells: Cells, question: str) -> str:
         """A question with its contexts before it, and its input and choices after it; what the question already contains is not repeated."""
-        before = [part for part in self._contexts(cells) if part not in question]
+        before = [part for part in self._contexts(cells) if not repeats(question, part)]
         given = cells.optional("input").strip()
         given = "" if repeats(question, given) else given
         lines = [question, *([given] if given else []), *self._choices(cells, question)]
@@ -89,7 +97,7 @@ class PromptWriter:
         first, last = turns[users[0]], turns[users[-1]]
         given = cells.optional("input").strip()
         after = [*([given] if given and not repeats(everything, given) else []), *self._choices(cells, everything)]
-        before = [part for part in self._contexts(cells) if part not in everything]
+        before = [part for part in self._contexts(cells) if not repeats(everything, part)]
         first["content"] = "\n\n".join([*before, first["content"]])
         last["content"] = "\n".join([last["content"], *after])
         return turns
@@ -156,7 +164,7 @@ class PromptWriter:
         return [text for text in texts if text]
 
     def _choices(self, cells: Cells, question: str) -> list[str]:
-        """The choices of a question, each after its label; none where the question names all of them itself."""
+        """The choices of a question, each after its label; none where the question lists all of them itself."""
         roles = self.choices
         if not roles:
             return []
@@ -167,7 +175,7 @@ class PromptWriter:
             if isinstance(value, str):
                 return [] if value.strip() in question else [value.strip()]
             choices = self._of_one_cell(value)
-        if all(choice in question for _, choice in choices):
+        if choices and all(lists_choice(question, label, choice) for label, choice in choices):
             return []
         return [f"{label}. {choice}" for label, choice in choices if choice]
 

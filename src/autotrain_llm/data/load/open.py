@@ -66,6 +66,7 @@ from autotrain_llm.declare.finding import ERROR, Refused
 
 VALID_SPLITS = ("validation", "test", "train", ALL_ROWS)
 BY_TURNS = "texts taken as turns of user and assistant, the user first"
+CALLS = "answers that are calls of tools"
 EACH = 1000  # rows between two calls of `progress`
 
 
@@ -132,7 +133,7 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
     converter.account.observe(name, reading.reported)
     dataset.unused = converter.account.unused()
     dataset.held_out = reading.held_out
-    dataset.turns = BY_TURNS if mapping.alternating else None
+    dataset.turns = BY_TURNS if mapping.alternating else CALLS if mapping.calls else None
     dataset.wrapper, dataset.first_choice = tables[0].wrapper, mapping.first_choice
     _evaluation(reading, dataset, converter, valid_tables)
     if mapping.format == "prompt/completion/label" and len(dataset.train) > 1 and not observations.refused:

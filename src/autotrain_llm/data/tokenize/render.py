@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, TypeVar
@@ -409,8 +409,12 @@ class RowRenderer:
         elif left_out:
             missing = next((words for words in left_out if words not in rendered.text), left_out[0])
             self.observations.row(the_template_leaves_out_tools, example, "part", case="part", missing=missing)
-        elif any(name not in rendered.text for name in _names(example.tools)):
+        elif (names := _names(example.tools)) and not self._writes_tools(names, rendered.text):
             self.observations.row(the_template_leaves_out_tools, example, case="tools")
+
+    def _writes_tools(self, names: Sequence[str], text: str) -> bool:
+        """Whether the tools of these names are written; a question or a call may have the name alone."""
+        return (self.template is None or self.template.writes_tools) and all(name in text for name in names)
 
     def _check_prompt(self, example: Example, rendered: Rendered) -> None:
         """Report a generation prompt that ends with text that is not there in training."""

@@ -101,7 +101,9 @@ def test_a_run_that_is_stopped_at_every_step_ends_as_one_that_was_not(
     for step in range(1, outcome["steps"] + 1):
         resume = {"resume": True} if stops else {}
         stops += stopped(output, where, step, monkeypatch, **flags, **resume) is not None
-    run(output, **flags, resume=True)
+    before = json.loads((output / "run.json").read_text())["seconds"]
+    report = run(output, **flags, resume=True)
+    assert report.seconds == json.loads((output / "run.json").read_text())["seconds"] > before > 0, "of all attempts"
     weights_of_resumed, outcome_of_resumed = end_of(output)
     assert outcome_of_resumed == outcome
     assert same(weights_of_resumed, weights)

@@ -120,6 +120,7 @@ def test_a_folder_that_cannot_be_made_is_refused_and_not_a_fault(tmp_path: Path)
 
 def test_a_full_disk_leaves_no_run_that_seems_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = object.__new__(records.RunFile)
+    file.earlier_seconds = file.began = 0.0
     file.path, file.document = tmp_path / "run.json", {"status": "running", "plan": {}}
     file.write()
 

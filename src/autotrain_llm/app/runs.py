@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 from autotrain_llm.app.drawing import Chart, Curve, chart
 from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.config.resolved import GIVEN
-from autotrain_llm.context.output_dir import KILLED, RUN_FILE, SWEEP, checkpoints_in, is_complete, status_in
+from autotrain_llm.context.output_dir import (
+    EARLIER_SECONDS,
+    KILLED,
+    RUN_FILE,
+    SWEEP,
+    TIME_FORMAT,
+    checkpoints_in,
+    is_complete,
+    seconds_of,
+    status_in,
+)
 from autotrain_llm.context.pipeline_record import read_record
 from autotrain_llm.declare.document import mapping, parse_json
 from autotrain_llm.declare.param import flag_of
@@ -131,7 +141,7 @@ def line_of(folder: Path, shown: str) -> Line:
         unit=unit,
         headline=_headline(plan, metrics),
         started=str(run.get("started", "")).replace("T", " ")[:16],
-        seconds=run["seconds"] if isinstance(run.get("seconds"), int | float) else None,
+        seconds=seconds_of(run, folder) or None if state not in LIVE else None,
     )
 
 
@@ -344,18 +354,18 @@ def _tiles(line: Line, files: RunFiles) -> list[tuple[str, str]]:
     if line.seconds is not None:
         tiles.append(("duration", duration(line.seconds)))
     elif line.is_live and line.started:
-        tiles.append(("running for", _since(str(files.run.get("started", "")))))
+        tiles.append(("running for", _running_for(files.run)))
     return tiles
 
 
-def _since(started: str) -> str:
-    begin = _time_of(started)
-    return "–" if begin is None else duration((datetime.now(begin.tzinfo) - begin).total_seconds())
+def _running_for(run: Mapping[str, Any]) -> str:
+    begin, earlier = _time_of(str(run.get("started", ""))), run.get(EARLIER_SECONDS, 0.0)
+    return "–" if begin is None else duration((datetime.now(begin.tzinfo) - begin).total_seconds() + float(earlier or 0))
 
 
 def _time_of(started: str) -> datetime | None:
     try:
-        return datetime.strptime(started, "%Y-%m-%dT%H:%M:%S%z")
+        return datetime.strptime(started, TIME_FORMAT)
     except ValueError:
         return None
 

@@ -344,8 +344,11 @@ class AppServer:
         ]
         if len(runs) < 2:
             raise HTTPException(400, "Choose two runs or more in the list, to compare them.")
+        stamp = " ".join([await asyncio.to_thread(self._stamp, folder) for folder, _ in runs])
+        if "stamp" in request.query_params:
+            return JSONResponse({"stamp": stamp})
         compared = await asyncio.to_thread(comparison_of, runs)
-        return self._page("compare.html.jinja", page="runs", compared=compared)
+        return self._page("compare.html.jinja", page="runs", compared=compared, stamp=stamp)
 
     def _live(self, folder: Path, shown: str) -> tuple[View, dict[str, str]]:
         """A run, and the parts of its page that change while it goes on, by the id of their place."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,10 @@ from autotrain_llm.declare.record import Record
 from autotrain_llm.params.launching import AUTO
 
 RUN_FILE = "run.json"
+METRICS_FILE = "metrics.jsonl"
+# Keys of run.json: the seconds of all attempts at a run, when one has ended, and of those before this one, when it begins.
+SECONDS, EARLIER_SECONDS = "seconds", "earlier_seconds"
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%z"  # of "started"
 LOCK_FILE = ".lock"
 CHECKPOINTS = "checkpoints"
 SWEEP = "sweep"
@@ -220,6 +226,32 @@ def status_in(run: Mapping[str, Any], folder: Path) -> str | None:
     if status == "running" and owner_of_lock(folder / LOCK_FILE) is None:
         return KILLED
     return str(status) if status else None
+
+
+def seconds_of(run: Mapping[str, Any], folder: Path) -> float:
+    """The seconds of all attempts at a run, by the content of `run.json`; of one that was killed until its last log."""
+    total = run.get(SECONDS)
+    if _is_number(total):
+        return float(total)
+    earlier = run.get(EARLIER_SECONDS)
+    return (float(earlier) if _is_number(earlier) else 0.0) + _seconds_until_last_log(run, folder)
+
+
+def _seconds_until_last_log(run: Mapping[str, Any], folder: Path) -> float:
+    try:
+        began = datetime.strptime(str(run.get("started")), TIME_FORMAT).timestamp()
+        lines = (folder / METRICS_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
+    except (OSError, ValueError):
+        return 0.0
+    for line in reversed(lines):  # the last may be cut
+        with suppress(ValueError, AttributeError):
+            if _is_number(last := parse_json(line).get("time")):
+                return round(max(0.0, last - began), 3)
+    return 0.0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def earlier_values(folder: Path) -> dict[str, Any]:

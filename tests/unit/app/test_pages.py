@@ -419,6 +419,28 @@ def test_two_runs_are_compared_by_what_differs_and_by_their_curves(pages, planne
     pages.get("/compare?folder=runs/a&folder=runs/a", status=400)
 
 
+def test_another_tab_is_told_by_a_stamp_that_a_run_that_is_compared_has_changed(pages, planned):
+    write_run(pages.folder / "runs" / "a", planned)
+    folder = write_run(pages.folder / "runs" / "b", planned, losses=(4.0, 1.0))
+    address = "/compare?folder=runs/a&folder=runs/b"
+    stamp = pages.get_json(f"{address}&stamp=1")["stamp"]
+    assert f'data-stamp="{stamp}"' in pages.get(address)
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 3, "loss": 0.5}) + "\n")
+    assert pages.get_json(f"{address}&stamp=1")["stamp"] != stamp
+
+
+def test_a_run_that_was_resumed_lasted_as_long_as_all_its_attempts(pages, planned):
+    folder = write_run(pages.folder / "runs" / "a", planned, "running", seconds=None, earlier_seconds=3600.0)
+    (folder / "metrics.jsonl").write_text(json.dumps({"step": 1, "time": 0.0, "loss": 1.0}) + "\n")
+    assert view_of(folder, "runs/a").line.took == duration(3600)  # it was killed before it had logged
+    with FileLock(folder / ".lock") as lock:
+        lock.write_owner()
+        assert dict(view_of(folder, "runs/a").tiles)["running for"] != duration(3600)
+    with FileLock(folder / ".lock"):
+        assert view_of(folder, "runs/a").line.took == ""
+
+
 def test_the_trials_of_a_sweep_are_listed_with_the_best(pages, planned):
     folder = write_run(pages.folder / "runs" / "a", planned)
     (folder / "sweep").mkdir()

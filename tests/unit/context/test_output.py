@@ -15,7 +15,7 @@ from autotrain_llm.cli.main import main
 from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import Config, resolve
 from autotrain_llm.context.file_lock import owner_of_lock
-from autotrain_llm.context.output_dir import find_output, is_complete, missing_from
+from autotrain_llm.context.output_dir import find_output, is_complete, missing_from, seconds_of
 from autotrain_llm.declare import digests
 from autotrain_llm.version import VERSION
 from support.paths import TESTS, find_test
@@ -393,3 +393,17 @@ def test_nothing_is_written_by_a_refused_command(tmp_path, capsys):
     words = ["--trainer", "sft", "--output-dir", str(tmp_path / "run"), "--model", "scratch:1m", "--epochs", "0"]
     assert main(["llm", *words]) == 2
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_seconds_of_a_run_are_those_of_all_its_attempts(tmp_path):
+    began = {"started": "2026-01-01T00:00:10+0000"}
+    start = 1767225610.0
+    log = "".join(json.dumps({"step": step, "time": start + 2 * step}) + "\n" for step in (1, 2))
+    (tmp_path / "metrics.jsonl").write_text(log)
+    assert seconds_of({**began, "seconds": 30.5, "earlier_seconds": 20}, tmp_path) == 30.5
+    assert seconds_of({**began, "earlier_seconds": 20}, tmp_path) == 24.0  # killed after its last log
+    assert seconds_of(began, tmp_path) == 4.0
+    (tmp_path / "metrics.jsonl").write_text(log + "{cut")
+    assert seconds_of(began, tmp_path) == 4.0
+    (tmp_path / "metrics.jsonl").write_text("{cut")
+    assert seconds_of({"started": None}, tmp_path) == seconds_of({}, tmp_path) == 0.0

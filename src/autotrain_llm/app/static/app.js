@@ -374,6 +374,20 @@ function watch({ run, stamp }) {
   }, 3000);
 }
 
+// Runs that are compared, some of which may be going on.
+function watchCompared() {
+  setInterval(async () => {
+    const shown = one("#compared");
+    if (document.hidden || shown.contains(document.activeElement)) return;  // whoever reads a table with the keyboard keeps the place
+    const response = await fetch(location.href + "&stamp=1").catch(() => null);
+    if (response?.status === 400 || response?.status === 403) return location.reload();  // one is not there any more
+    if (!response?.ok || (await response.json()).stamp === shown.dataset.stamp) return;
+    const page = await fetch(location.href).catch(() => null);
+    const next = page?.ok && one("#compared", new DOMParser().parseFromString(await page.text(), "text/html"));
+    if (next) shown.replaceWith(next);
+  }, 3000);
+}
+
 // The list of a folder that has no runs yet.
 function awaitRuns() {
   setInterval(async () => {
@@ -479,4 +493,5 @@ if (one("[data-runs]")) runs();
 if (one("[data-try]")) trying();
 if (one("#export")) exporting(one("#export"), one("[data-run]").dataset.run);
 if (one("[data-no-runs]")) awaitRuns();
+if (one("#compared")) watchCompared();
 if (one("[data-run]")) "live" in one("[data-run]").dataset ? follow(one("[data-run]").dataset.run) : watch(one("[data-run]").dataset);

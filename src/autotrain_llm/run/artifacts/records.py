@@ -15,6 +15,7 @@ from typing import Any
 
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import GIVEN
+from autotrain_llm.context.output_dir import EARLIER_SECONDS, METRICS_FILE, RUN_FILE, SECONDS, TIME_FORMAT
 from autotrain_llm.context.versions import versions
 from autotrain_llm.data.dataset import Dataset
 from autotrain_llm.data.tokenize.prompt_format import RUN_KEY, PromptFormat, prompt_to_show
@@ -73,15 +74,22 @@ def finite(value: Any) -> Any:
 
 
 class RunFile:
-    """`run.json`: written when the run starts, and again with its outcome."""
+    """`run.json`: written when the run starts, and again with its outcome. `earlier_seconds` are those of the attempts at it that this one goes on from."""
 
     def __init__(
-        self, folder: Path, plan: Plan, findings: Sequence[Finding], prompt_format: PromptFormat | None = None
+        self,
+        folder: Path,
+        plan: Plan,
+        findings: Sequence[Finding],
+        prompt_format: PromptFormat | None = None,
+        earlier_seconds: float = 0.0,
     ) -> None:
-        self.path = folder / "run.json"
+        self.path = folder / RUN_FILE
+        self.earlier_seconds, self.began = earlier_seconds, time.perf_counter()
         self.document: dict[str, Any] = {
             "status": "running",
-            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "started": time.strftime(TIME_FORMAT),
+            **({EARLIER_SECONDS: earlier_seconds} if earlier_seconds else {}),
             "plan": plan.as_json(),
             "findings": [finding.as_json() for finding in findings],
             "versions": versions(),
@@ -93,13 +101,19 @@ class RunFile:
             "files": [],
         }
 
+    @property
+    def seconds(self) -> float:
+        """The seconds of all attempts until now."""
+        return round(self.earlier_seconds + time.perf_counter() - self.began, 3)
+
     def add_findings(self, findings: Sequence[Finding]) -> None:
         """Add what was found out about the run itself; it is written with the next `write`."""
         self.document["findings"] += [finding.as_json() for finding in findings]
 
     def write(self, **changes: Any) -> None:
         """Write the file again. For a run that failed or was interrupted, a write error (such as a full disk) must not hide the reason."""
-        self.document |= changes
+        ended = {} if {**self.document, **changes}["status"] == "running" else {SECONDS: self.seconds}
+        self.document |= {**ended, **changes}
         try:
             write_json(self.path, self.document)
         except OSError:
@@ -122,7 +136,7 @@ class MetricsFile:
     """`metrics.jsonl`: one line per log. A resumed run removes the lines after its checkpoint."""
 
     def __init__(self, folder: Path, resumed_at: int | None) -> None:
-        self.path = folder / "metrics.jsonl"
+        self.path = folder / METRICS_FILE
         if self.path.is_symlink():
             self.path.unlink()  # what it leads to is not this run's
         lines = self._lines_up_to(resumed_at) if resumed_at is not None else []

@@ -212,8 +212,7 @@ def _result(plan: Plan, ended: list[Outcome], agent: _Agent, received: int | Non
         )
     if agent.fault is not None:
         raise _failed(agent.fault, plan)
-    seconds = round(time.perf_counter() - began, 3)
-    return _report(plan, folder, ended[0] if ended else None, seconds)
+    return _report(plan, folder, ended[0] if ended else None, round(time.perf_counter() - began, 3))
 
 
 def _raise(outcome: Outcome) -> None:
@@ -268,4 +267,4 @@ def _report(plan: Plan, folder: Path, first: Outcome | None, seconds: float) -> 
         return RunReport(plan, folder, {}, seconds)
     details = dict(first.details)
     observations = tuple(map(Finding.of_document, details.pop("observations")))
-    return RunReport(plan, folder, **{**details, "seconds": seconds, "observations": observations})
+    return RunReport(plan, folder, **{**details, "observations": observations})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -91,7 +90,6 @@ def _carry_out(
     speaks: bool,
 ) -> RunReport:
     """Load, train, evaluate, save."""
-    began = time.perf_counter()
     checkpoint = Path(plan.output.checkpoint) if plan.output.checkpoint else None
     resumed_at = step_of(checkpoint) if checkpoint else None
 
@@ -134,7 +132,7 @@ def _carry_out(
             plan,
             folder,
             metrics,
-            round(time.perf_counter() - began, 3),
+            record.seconds,
             recorder.history,
             files,
             records.versions(),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from autotrain_llm.context.output_dir import earlier_run, run_of, seconds_of
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.artifacts import records
@@ -28,11 +30,19 @@ class RunRecord:
             processes=plan.schedule.processes,
         )
         self.file = (
-            records.RunFile(folder, plan, inputs.findings, inputs.prepared.prompt_format)
+            records.RunFile(
+                folder, plan, inputs.findings, inputs.prepared.prompt_format, _seconds_before(plan)
+            )
             if inputs.is_first_process
             else None
         )
         self.resume = plan.resume
+        self.began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """The seconds of all attempts at the run until now; in other processes than the first, of this one."""
+        return self.file.seconds if self.file else round(time.perf_counter() - self.began, 3)
 
     def __enter__(self) -> RunRecord:
         """From here on a signal is recorded: there is no moment in which the record says that the run goes on, and nothing would write that it ended."""
@@ -81,3 +91,9 @@ class RunRecord:
     def _write(self, **changes: Any) -> None:
         if self.file:
             self.file.write(**changes)
+
+
+def _seconds_before(plan: Plan) -> float:
+    """The seconds of the attempts that a resumed run goes on from."""
+    run = run_of(Path(plan.output.checkpoint).expanduser().absolute()) if plan.output.checkpoint else None
+    return seconds_of(earlier_run(run), run) if run is not None else 0.0

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class RunReport:
-    """The outcome of a plan. `history` has one dictionary per log; `files` are the names at the root of the output folder."""
+    """The outcome of a plan. `seconds` are those of all attempts at it, `history` has one dictionary per log, and `files` are the names at the root of the
+    output folder."""
 
     plan: Plan
     output_dir: Path

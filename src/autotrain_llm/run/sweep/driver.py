@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autotrain_llm.context.file_lock import FileLock
-from autotrain_llm.context.output_dir import SWEEP
+from autotrain_llm.context.output_dir import SWEEP, earlier_run, seconds_of
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.context.signals import event
 from autotrain_llm.declare.finding import Finding, Refused
@@ -80,10 +80,9 @@ class _Sweep:
         self.context = context
         self.complete = 0  # trials
         self.lock = FileLock(root / SWEEP / STUDY_LOCK)
-        self.started = time.perf_counter()
         self.trials = Trials(plan, context, findings, root, watch)
         self.records = SweepRecords(root, plan.sweep, self.trials.base)
-        self.run_file = records.RunFile(root, plan, findings)
+        self.run_file = records.RunFile(root, plan, findings, earlier_seconds=_seconds_before(root, context.config.resume))
         self.command = command_of(plan, root, self.sweep)
 
     def open_study(self, database: Database | None) -> Study:
@@ -180,7 +179,7 @@ class _Sweep:
                 self.watch.note(f"Uploaded to {upload(self.root, self.plan.hub, self.context.token)}")
         sweep_report = summary(trials, self.sweep, importances) | {"again": str(self.root / SWEEP / "best.yaml")}
         files = sorted([*files, "command.sh", REPORT, "run.json", SWEEP])
-        seconds = round(time.perf_counter() - self.started, 3)
+        seconds = self.run_file.seconds
         outcome = {"sweep": sweep_report, "best_checkpoint": checkpoint}
         self.write_run_file("ok", outcome=outcome, metrics=best.metrics, seconds=seconds, files=files)
         dataset, prepared = self.context.dataset, self.context.prepared
@@ -196,6 +195,12 @@ class _Sweep:
             records.command_to_try(self.root, dataset, prepared.prompt_format),
             sweep_report,
         )
+
+
+def _seconds_before(root: Path, resume: bool | str) -> float:
+    """The seconds of a sweep that was stopped and goes on. One that says it is running has other processes, or was killed."""
+    run = earlier_run(root) if resume else {}
+    return seconds_of(run, root) if run.get("status") in records.ENDED_EARLY else 0.0
 
 
 def nothing_finished(trials: list[Trial]) -> RunFailed:

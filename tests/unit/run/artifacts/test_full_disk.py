@@ -15,6 +15,7 @@ from autotrain_llm.run.artifacts.records import ENDED_EARLY, MetricsFile, RunFil
 @pytest.fixture
 def run_file(tmp_path):
     file = RunFile.__new__(RunFile)
+    file.earlier_seconds = file.began = 0.0
     file.path, file.document = tmp_path / "run.json", {"status": "running", "plan": {"a": "é" * 50}, "outcome": {}}
     file.write()
     return file

@@ -50,7 +50,32 @@ OWN: dict[str, dict[str, Any]] = {
         "residual_multiplier": 0.5,
         "logits_scaling": 3.0,
     },
+    "granitemoe": {
+        "attention_multiplier": 0.3,
+        "embedding_multiplier": 2.0,
+        "residual_multiplier": 0.5,
+        "logits_scaling": 3.0,
+        "num_local_experts": 4,
+    },
+    "mamba": {"intermediate_size": 128},
+    "mamba2": {"num_heads": 8, "head_dim": 16, "n_groups": 2},
+    "falcon_mamba": {"intermediate_size": 128},
+    "mixtral": {"num_local_experts": 4},
+    "olmoe": {"num_experts": 4, "num_experts_per_tok": 2, "num_key_value_heads": 4},
+    "qwen2_moe": {
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32,
+        "shared_expert_intermediate_size": 96,
+    },
     "qwen3": {"head_dim": 32},
+    "qwen3_moe": {
+        "head_dim": 32,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32,
+        "norm_topk_prob": True,
+    },
 }
 LLAMA_3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
            "original_max_position_embeddings": 32, "rope_theta": 10000.0}  # fmt: skip

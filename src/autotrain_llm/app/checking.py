@@ -10,12 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autotrain_llm.app.staged import StagedForm
 from autotrain_llm.app.values import OFFERED, FormCommand, as_text
 from autotrain_llm.checks.preflight import COLUMN_ROLES, Checked, is_about_missing, preflight
+from autotrain_llm.checks.stages import CheckedPipeline, check_stages
+from autotrain_llm.config.arguments import ParsedArguments, parse_kwargs
 from autotrain_llm.config.layers import Layer
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import COMMAND_LINE, Config, resolve_layers
 from autotrain_llm.config.search_space import usual_value
+from autotrain_llm.config.stages import in_stage
 from autotrain_llm.declare.finding import ERROR, Finding, Refused, in_words
 from autotrain_llm.declare.showable import showable, visible
 
@@ -59,6 +63,60 @@ class FileCheck:
             "data": _data(checked),
             "suited": _suited(checked, suited),
         }
+
+
+def check_stages_flags(form: StagedForm) -> Document:
+    """The same of every stage."""
+    return _of_stages(form, check_stages(form.pipeline(), ParsedArguments(), files=False, output=False))
+
+
+def check_staged(form: StagedForm) -> Document:
+    """Everything about every stage, as before it would be trained; the first rows and the plan are those of the stage that is shown."""
+    checked = check_stages(form.pipeline(), parse_kwargs({"dry_run": True}))
+    document = _of_stages(form, checked)
+    of_shown = next((check for check in checked.stages if check.stage.name == form.names[form.shown]), None)
+    shown = None if of_shown is None else of_shown.checked
+    return {
+        **document,
+        "refused": checked.refused or any(finding["severity"] == ERROR for finding in document["findings"]),
+        "plan": None if shown is None or shown.plan is None else shown.plan.summary(),
+        "not_checked": [item.as_json() for item in checked.not_checked],
+        "data": None if shown is None else _data(shown),
+        "suited": None if shown is None else _suited(shown, _suits(shown)),
+    }
+
+
+def _of_stages(form: StagedForm, checked: CheckedPipeline) -> Document:
+    """The findings: of the stage that is shown as a form has them, of all others with the names of their stages."""
+    shown = next((check.checked for check in checked.stages if check.stage.name == form.names[form.shown]), None)
+    own = shown.findings if shown is not None else ()
+    named = {in_stage(form.names[form.shown], finding).message for finding in own}
+    others = [finding.replace(file=None) for finding in checked.findings if finding.message not in named]
+    columns = None if shown is None or "data" not in vars(shown.context) else _columns(shown, None)
+    return {
+        "findings": [
+            *(_findings(shown, columns) if shown is not None else ()),
+            *({**finding_json(finding), "parameters": [], "button": ""} for finding in others),
+        ],
+        "stages": [_stage_line(name, checked) for name in form.names],
+    }
+
+
+def _stage_line(name: str, checked: CheckedPipeline) -> Document:
+    """A stage in short: what is done with it and why, what it is, and its findings as numbers."""
+    check = next((check for check in checked.stages if check.stage.name == name), None)
+    if check is None:  # it can't be read as one
+        return {"name": name, "errors": 1, "warnings": 0, "action": "", "why": "", "steps": 0}
+    errors = sum(finding.severity == ERROR for finding in check.findings)
+    plan = check.checked.plan if check.checked is not None else None
+    return {
+        "name": name,
+        "errors": errors,
+        "warnings": len(check.findings) - errors,
+        "action": check.action,
+        "why": check.why,
+        "steps": plan.steps if plan is not None else 0,
+    }
 
 
 def _config(command: FormCommand) -> Config:

@@ -220,7 +220,13 @@ def started_in(folder: Path, folders: Folders) -> Path:
     with suppress(OSError, Outside):
         for line in (folder / "command.sh").read_text(encoding="utf-8", errors="replace").splitlines()[:3]:
             if line.startswith(mark):
-                where = folders.resolve(line.removeprefix(mark))
-                if where.is_dir():
-                    return where
+                return folder_in(line.removeprefix(mark), folders)
+    return folders.home
+
+
+def folder_in(text: str | None, folders: Folders) -> Path:
+    """The folder that a record names, if it is there and one of those of the app; else the first of these."""
+    with suppress(OSError, Outside):
+        if text and (where := folders.resolve(text)).is_dir():
+            return where
     return folders.home

@@ -35,8 +35,9 @@ def orders() -> Iterator[dict[str, Any]]:
 
 def check_orders() -> int:
     """Check one form after another."""
-    from autotrain_llm.app.checking import FileCheck, refusal
+    from autotrain_llm.app.checking import FileCheck, check_staged, refusal
     from autotrain_llm.app.folders import Folders
+    from autotrain_llm.app.staged import read_staged
     from autotrain_llm.app.values import read_form
 
     write = writer()
@@ -44,7 +45,10 @@ def check_orders() -> int:
     for order in orders():
         folders = Folders(tuple(Path(root) for root in order["roots"]))
         try:
-            document = check.check(read_form(order["texts"], folders))
+            if "stages" in order:
+                document = check_staged(read_staged(order, folders))
+            else:
+                document = check.check(read_form(order["texts"], folders))
         except Exception as fault:
             check = FileCheck()
             document = refusal(fault)

@@ -25,7 +25,7 @@ from autotrain_llm.context.output_dir import (
     seconds_of,
     status_in,
 )
-from autotrain_llm.context.pipeline_record import read_record
+from autotrain_llm.context.pipeline_record import PipelineRecord, read_record
 from autotrain_llm.declare.document import mapping, parse_json
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.showable import showable
@@ -114,10 +114,12 @@ def line_of(folder: Path, shown: str) -> Line:
     data, model = mapping(plan.get("data")), mapping(plan.get("model"))
     state = status_in(run, folder) or ""
     kind = "sweep" if plan.get("sweep") else ""
+    spent = seconds_of(run, folder)
     if not run:
         record = read_record(folder)
         if record is not None:
             kind, state = "stages", status_in({"status": record.status}, folder) or ""
+            spent = sum(stage.seconds for stage in record.stages.values())
     steps = plan.get("steps") if isinstance(plan.get("steps"), int) else 0
     last = _last_metrics(folder)
     step, unit = int(last.get("step", 0)), "step"
@@ -141,7 +143,7 @@ def line_of(folder: Path, shown: str) -> Line:
         unit=unit,
         headline=_headline(plan, metrics),
         started=str(run.get("started", "")).replace("T", " ")[:16],
-        seconds=seconds_of(run, folder) or None if state not in LIVE else None,
+        seconds=spent or None if state not in LIVE else None,
     )
 
 
@@ -153,6 +155,12 @@ def _headline(plan: Mapping[str, Any], metrics: Mapping[str, float]) -> tuple[tu
         return ()
     chosen = [found for metric in trainer_of(plan).headline for found in (f"eval_{metric}", metric) if found in metrics]
     return tuple((label(metric), metrics[metric]) for metric in chosen[:2])
+
+
+def is_stage(folder: Path) -> bool:
+    """Whether the run in a folder is a stage of a pipeline, which alone goes on with it."""
+    record = read_record(folder.parent)
+    return record is not None and folder.name in record.stages
 
 
 def written_status(folder: Path) -> str:
@@ -238,6 +246,8 @@ class View:
     has_report: bool
     has_old_report: bool  # of the run as it was before it was resumed
     predictions: int
+    has_config: bool  # whether the config of a pipeline is known
+    part_of: str  # the pipeline that it is a stage of
     is_kept: bool  # whether there is a run, or a pipeline, and not only a command that was refused
     can_resume: bool
     model: str  # what is there to talk with or to train further: the finished model, else the newest checkpoint; empty if nothing is
@@ -263,7 +273,7 @@ def view_of(folder: Path, shown: str, state: str | None = None) -> View:
     outcome = mapping(files.run.get("outcome"))
     produces = TRAINERS[line.trainer].produces if line.trainer in TRAINERS else ""
     record = read_record(folder)
-    stages = [line_of(folder / name, f"{shown}/{name}") for name in record.stages] if record is not None else []
+    stages = _stages(folder, shown, record) if record is not None else []
     model = "" if stages or line.is_live else _model_in(folder, line)
     written = _is_written_after(folder / REPORT, folder / RUN_FILE)
     return View(
@@ -286,12 +296,27 @@ def view_of(folder: Path, shown: str, state: str | None = None) -> View:
         has_old_report=line.state == KILLED and not written,
         predictions=files.predictions.total,
         is_kept=bool(files.run) or record is not None,
-        can_resume=line.state in RESUMABLE
-        and (any(map(is_complete, checkpoints_in(folder))) or (line.kind == "sweep" and (folder / SWEEP).is_dir())),
+        can_resume=_can_resume(folder, line, record),
+        has_config=record is not None and bool(record.config),
+        part_of=shown.rpartition("/")[0] if is_stage(folder) else "",
         model=model,
         can_answer=bool(model) and produces == CHATS,
         can_score=bool(model) and produces == SCORES,
     )
+
+
+def _stages(folder: Path, shown: str, record: PipelineRecord) -> list[Line]:
+    """The stages that were begun; one that was stopped before it had written a run has the state of the record."""
+    lines = [(line_of(folder / name, f"{shown}/{name}"), stage) for name, stage in record.stages.items()]
+    return [line if line.state else replace(line, state=stage.status) for line, stage in lines]
+
+
+def _can_resume(folder: Path, line: Line, record: PipelineRecord | None) -> bool:
+    if record is not None:
+        return line.state in ("stopped", KILLED) and bool(record.words)
+    if line.state not in RESUMABLE or is_stage(folder):
+        return False
+    return any(map(is_complete, checkpoints_in(folder))) or (line.kind == "sweep" and (folder / SWEEP).is_dir())
 
 
 def _model_in(folder: Path, line: Line) -> str:
@@ -360,7 +385,9 @@ def _tiles(line: Line, files: RunFiles) -> list[tuple[str, str]]:
 
 def _running_for(run: Mapping[str, Any]) -> str:
     begin, earlier = _time_of(str(run.get("started", ""))), run.get(EARLIER_SECONDS, 0.0)
-    return "–" if begin is None else duration((datetime.now(begin.tzinfo) - begin).total_seconds() + float(earlier or 0))
+    return (
+        "–" if begin is None else duration((datetime.now(begin.tzinfo) - begin).total_seconds() + float(earlier or 0))
+    )
 
 
 def _time_of(started: str) -> datetime | None:

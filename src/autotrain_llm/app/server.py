@@ -27,7 +27,7 @@ from starlette.staticfiles import StaticFiles
 
 from autotrain_llm.app.access import Guard
 from autotrain_llm.app.answering import SETTINGS
-from autotrain_llm.app.checking import check_flags
+from autotrain_llm.app.checking import check_flags, check_stages_flags
 from autotrain_llm.app.folders import Folders, Outside
 from autotrain_llm.app.form import form_for, shown_defaults, texts_of_run
 from autotrain_llm.app.keeping import (
@@ -42,9 +42,10 @@ from autotrain_llm.app.keeping import (
     upload_named,
     uploads,
 )
-from autotrain_llm.app.launching import Launcher, started_in, words_to_resume
+from autotrain_llm.app.launching import Launcher, folder_in, started_in, words_to_resume
 from autotrain_llm.app.predictions import Predictions, predictions_of
 from autotrain_llm.app.runs import (
+    METRICS,
     OK,
     RUNNING,
     STARTING,
@@ -52,18 +53,22 @@ from autotrain_llm.app.runs import (
     Line,
     View,
     comparison_of,
+    is_stage,
     line_of,
     models_of,
     view_of,
 )
+from autotrain_llm.app.staged import StagedForm, forms_of, read_staged, write_config
 from autotrain_llm.app.values import FormCommand, read_form, with_changes
 from autotrain_llm.app.workers import Checks, Ended, Worker
 from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.config.resolved import DEFAULT, TRAINER_DEFAULT
+from autotrain_llm.config.stages import read_pipeline
 from autotrain_llm.context.output_dir import RUN_FILE, earlier_run
-from autotrain_llm.context.pipeline_record import PIPELINE_FILE
+from autotrain_llm.context.pipeline_record import PIPELINE_FILE, read_record
 from autotrain_llm.data.files.read import ROW_ENDINGS
 from autotrain_llm.declare.document import mapping
+from autotrain_llm.declare.finding import Refused
 from autotrain_llm.declare.showable import showable
 from autotrain_llm.declare.text import show_bytes
 
@@ -186,6 +191,9 @@ class AppServer:
             }
             texts |= texts_of_run(given)
         texts |= {name: request.query_params[name] for name in FILLED_BY_LINKS if request.query_params.get(name)}
+        staged = self._staged(request.query_params["pipeline"]) if "pipeline" in request.query_params else None
+        if staged is not None:
+            texts = staged["stages"][0]["values"]
         lines = [line for line in await asyncio.to_thread(self._lines) if line.state == OK]
         return self._page(
             "compose.html.jinja",
@@ -194,7 +202,22 @@ class AppServer:
             trainers=list(TRAINERS.values()),
             models=[*SIZES, *(line.folder for line in lines[:40])],
             data=self.folders.data_files(),
+            staged=staged,
         )
+
+    def _staged(self, text: str) -> dict[str, Any]:
+        """The forms of a pipeline in a folder, from the config that it was trained with."""
+        folder = self.folders.resolve(text)
+        record = read_record(folder)
+        where = folder_in(record.started_in if record else None, self.folders)
+        config = self.folders.resolve(str(where / record.config)) if record is not None and record.config else None
+        try:
+            pipeline = None if config is None else read_pipeline(str(config))
+        except Refused:
+            pipeline = None
+        if pipeline is None or not pipeline.stages:
+            raise HTTPException(404, f"The config of {self.folders.shown(folder)} is not there any more.")
+        return {"name": folder.name, "stages": forms_of(pipeline), "shown": 0}
 
     async def fields(self, request: Request) -> Response:
         """The fields for the trainer and the texts of the form, after a fix where one is to be applied."""
@@ -206,25 +229,31 @@ class AppServer:
         )
 
     async def flags(self, request: Request) -> Response:
-        command = self._command(await _body(request))
-        return JSONResponse(self._checked(check_flags(command), command))
+        form = self._form(await _body(request))
+        document = check_flags(form) if isinstance(form, FormCommand) else check_stages_flags(form)
+        return JSONResponse(self._checked(document, form))
 
     async def files(self, request: Request) -> Response:
         body = await _body(request)
-        command = self._command(body)
-        order = {"texts": command.texts, "roots": [str(root) for root in self.folders.roots]}
+        form = self._form(body)
+        roots = [str(root) for root in self.folders.roots]
+        of_form = {"texts": form.texts} if isinstance(form, FormCommand) else _of_stages(form)
+        order = {**of_form, "roots": roots}
         try:
             document = await self.checks.check(str(body.get("form", "")), order)
         except Ended:
             return JSONResponse({"superseded": True}, 409)
         parts = {
             "plan": self._html(
-                "plan.html.jinja", plan=document.get("plan"), not_checked=document.get("not_checked") or []
+                "plan.html.jinja",
+                plan=document.get("plan"),
+                not_checked=document.get("not_checked") or [],
+                stages=document.get("stages") or [],
             ),
             "data": self._html("data.html.jinja", data=document.get("data"), suited=document.get("suited")),
             "ready": not document.get("refused", True),
         }
-        return JSONResponse({**self._checked(document, command), **parts})
+        return JSONResponse({**self._checked(document, form), **parts})
 
     def _command(self, body: Mapping[str, Any]) -> FormCommand:
         try:
@@ -232,9 +261,26 @@ class AppServer:
         except KeyError as name:
             raise HTTPException(400, f"The form has no field {name}.") from None
 
-    def _checked(self, document: Mapping[str, Any], command: FormCommand) -> dict[str, Any]:
+    def _form(self, body: Mapping[str, Any]) -> FormCommand | StagedForm:
+        """One run, or the stages of a pipeline."""
+        if "stages" not in body:
+            return self._command(body)
+        try:
+            return read_staged(body, self.folders)
+        except KeyError as name:
+            raise HTTPException(400, f"The form has no field {name}.") from None
+        except ValueError as problem:
+            raise HTTPException(400, f"The pipeline can't be read: {problem}.") from None
+
+    def _checked(self, document: Mapping[str, Any], form: FormCommand | StagedForm) -> dict[str, Any]:
         """Findings as HTML, those of a field by its name, and the texts to copy."""
         findings = document["findings"]
+        command = form if isinstance(form, FormCommand) else form.current
+        texts = (
+            {"command": form.text(), "config": form.config(), "stages": []}
+            if isinstance(form, FormCommand)
+            else {"command": form.command(), "config": form.text(), "stages": document["stages"]}
+        )
         by_field: dict[str, list[dict[str, Any]]] = {}
         general = []
         for finding in findings:
@@ -257,12 +303,29 @@ class AppServer:
             "defaults": shown_defaults(command.texts),
             "errors": errors,
             "warnings": len(findings) - errors,
-            "command": command.text(),
-            "config": command.config(),
+            **texts,
         }
 
     async def start(self, request: Request) -> Response:
-        command = self._command(await _body(request))
+        form = self._form(await _body(request))
+        return self._start_run(form) if isinstance(form, FormCommand) else self._start_stages(form)
+
+    def _start_stages(self, form: StagedForm) -> Response:
+        """Write the config of a pipeline and start it."""
+        faults = [one for command in form.commands for one in command.findings if one.severity == "error"]
+        if faults:
+            return JSONResponse({"problem": faults[0].message}, 422)
+        folder = self.folders.resolve(form.folder)
+        if self.launcher.process_of(folder) is not None:
+            return JSONResponse({"problem": f"{self.folders.shown(folder)} is in use by another run."}, 409)
+        with _named_in(form.path):
+            config = write_config(form, self.folders)
+        shown = self.folders.shown(folder)
+        words = [f"--config={self.folders.shown(config)}", f"--output-dir={shown}"]
+        self.launcher.start(words, folder, form.environment())
+        return JSONResponse({"location": _address("/run", shown)})
+
+    def _start_run(self, command: FormCommand) -> Response:
         errors = [finding for finding in command.findings if finding.severity == "error"]
         if errors:
             return JSONResponse({"problem": errors[0].message}, 422)
@@ -394,7 +457,17 @@ class AppServer:
     def _stamp(self, folder: Path) -> str:
         """Changes with the files that a run writes as it goes on, and with the state of its process."""
         stamps: list[Any] = [self._line(folder).state, self.launcher.output_of(folder)]
-        for name in (RUN_FILE, "metrics.jsonl", "samples.jsonl", "report.html", PIPELINE_FILE, "sweep/trials.json"):
+        record = read_record(folder)
+        of_stages = [f"{stage}/{name}" for stage in (record.stages if record else ()) for name in (RUN_FILE, METRICS)]
+        for name in (
+            *of_stages,
+            RUN_FILE,
+            "metrics.jsonl",
+            "samples.jsonl",
+            "report.html",
+            PIPELINE_FILE,
+            "sweep/trials.json",
+        ):
             with suppress(OSError):
                 stat = (folder / name).stat()
                 stamps.append((name, stat.st_mtime_ns, stat.st_size))
@@ -426,13 +499,17 @@ class AppServer:
         folder, shown = self._run(request)
         if self.launcher.process_of(folder) is not None:
             raise HTTPException(409, f"{shown} is running.")
-        words = words_to_resume(folder, earlier_run(folder))
-        if words is None:
+        if is_stage(folder):
+            raise HTTPException(409, f"{shown} is a stage of {folder.parent.name}: resume that.")
+        record = read_record(folder)
+        words = words_to_resume(folder, earlier_run(folder)) if record is None else list(record.words)
+        if not words:
             raise HTTPException(
                 409,
-                f"{shown} was written by another version: resume it with the command in its command.sh, and --resume.",
+                f"{shown} was written by another version: give the command that trained it again in a terminal.",
             )
-        self.launcher.start(words, folder, {}, started_in(folder, self.folders))
+        where = started_in(folder, self.folders) if record is None else folder_in(record.started_in, self.folders)
+        self.launcher.start(words, folder, {}, where)
         return JSONResponse({"location": _address("/run", shown)})
 
     async def forget(self, request: Request) -> Response:
@@ -596,6 +673,12 @@ class AppServer:
             raise HTTPException(404, "There is no such finding.")
         parts = re.split(r"\n\n|\n(?=Why:|Fix:)", rule.documentation)
         return self._page("rule.html.jinja", page="", rule=rule, paragraphs=[" ".join(part.split()) for part in parts])
+
+
+def _of_stages(form: StagedForm) -> dict[str, Any]:
+    """The forms of stages as an order of the process that checks them."""
+    stages = [{"name": name, "values": command.texts} for name, command in zip(form.names, form.commands, strict=True)]
+    return {"stages": stages, "shown": form.shown, "name": form.name}
 
 
 def _environment() -> jinja2.Environment:

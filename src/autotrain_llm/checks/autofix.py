@@ -88,10 +88,19 @@ def applied_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
 
 def config_text(given: Mapping[str, Any]) -> str:
     """Values as the YAML of a config file, without secrets and options of the command."""
+    return as_yaml(config_values(given))
+
+
+def config_values(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that a config file can have."""
+    return {name: _plain(value) for name, value in given.items() if _may_be_written(PARAMS[name])}
+
+
+def as_yaml(document: Mapping[str, Any]) -> str:
+    """The text of a config file."""
     import yaml
 
-    values = {name: _plain(value) for name, value in given.items() if _may_be_written(PARAMS[name])}
-    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    return str(yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True))
 
 
 def _may_be_written(param: Param) -> bool:

@@ -6,10 +6,12 @@ can't be known before, such as rows that it generates, is listed as not checked.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autotrain_llm.checks.autofix import typed_flags
 from autotrain_llm.checks.coverage import UncheckedItem
 from autotrain_llm.checks.preflight import Checked, ignored_parameters, preflight
 from autotrain_llm.checks.rules.stages import (
@@ -54,6 +56,7 @@ TRAIN, AGAIN, RESUME, KEEP, LEAVE_OUT = "train", "train again", "resume", "keep"
 # Flags that are about one run. The stages are resumed without being asked to; `--overwrite` trains all of them again.
 OF_ONE_RUN = ("inference", "preview_data", "resume_from_checkpoint", "prompts", "interactive")
 OF_EACH_STAGE = ("dry_run", "check_rows", "check_secrets", "strict", "quiet", "verbose", "preset")
+OF_THE_SELECTION = ("from_stage", "only", "preset")
 OF_THE_COMMAND = frozenset(param.name for param in PARAMS.values() if param.command) - {*OF_EACH_STAGE} | {"output_dir"}
 UNCHANGED = "finished and unchanged"
 MANY = 2  # reasons that are written out
@@ -163,7 +166,8 @@ class _Checker:
         checks = tuple(self.done.values())
         findings = [*self.findings, *(finding for check in checks for finding in check.findings)]
         unique = tuple(dict.fromkeys(findings))
-        record = self.record.replace(selection=self._selection())
+        again = {"words": self._words(), "started_in": str(Path.cwd())}
+        record = self.record.replace(selection=self._selection(), **again)
         return CheckedPipeline(self.pipeline, checks, unique, record, bool(self.values.get("strict")), self.planned)
 
     # --- the command and the folder
@@ -233,6 +237,13 @@ class _Checker:
         unread = [set(ignored_parameters(config)) for config in every]
         nowhere = set.intersection(*unread) if unread else set()
         return frozenset({*in_file, *self._for_all()} - nowhere)
+
+    def _words(self) -> tuple[str, ...]:
+        """The words after `autotrain llm` that go on with this command."""
+        given = {name: self.values[name] for name in (*self._for_all(), *OF_THE_SELECTION) if name in self.values}
+        above = {"config": self.pipeline.path, "output_dir": str(self.pipeline.folder)}
+        kept = {name: value for name, value in {**above, **given}.items() if not PARAMS[name].secret}
+        return tuple(shlex.split(" ".join(typed_flags(kept))))
 
     # --- one stage
 

@@ -238,7 +238,7 @@ def _write_report(report: PipelineReport, screen: Screen) -> None:
         for stage in report.stages
     ]
     rows.append(("Models", str(report.output_dir / "<stage>"), ""))
-    rows.append(("Time", duration(report.seconds), ""))
+    rows.append(("Time", duration(sum(stage.summary.seconds or 0.0 for stage in report.stages)), ""))
     if (Path(report.output_dir) / REPORT_PAGE).exists():
         rows.append(("Report", str(report.output_dir / REPORT_PAGE), ""))
     title, style = ("Done", "bold green") if report.status == "ok" else ("Not finished", "bold yellow")

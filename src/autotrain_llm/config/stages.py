@@ -16,7 +16,7 @@ from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.file import ConfigPart, parse_parts, parts_of, with_bases
 from autotrain_llm.config.layers import Origin
 from autotrain_llm.config.registry import PARAMS
-from autotrain_llm.declare.document import lines_of
+from autotrain_llm.declare.document import lines_of, load_yaml
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.record import Record
@@ -92,7 +92,13 @@ def read_pipeline(
         return None
     own = with_stages[-1]
     own = own if written is None else own.replace(document={**own.document, STAGES: list(written)})
-    return _Reader(path, parts, own, output_dir).read()
+    return _Reader(path, parts, own, output_dir, _lines_in(own.file)).read()
+
+
+def pipeline_of(text: str, path: str) -> Pipeline:
+    """The stages of a config that is to be written to `path`. Raises ValueError if it is no YAML."""
+    part = ConfigPart(path, load_yaml(text))
+    return _Reader(path, [part], part, None, lines_of(text)).read()
 
 
 def _without(part: ConfigPart, *keys: str) -> ConfigPart:
@@ -100,11 +106,17 @@ def _without(part: ConfigPart, *keys: str) -> ConfigPart:
 
 
 class _Reader:
-    """Reads one config of stages: `parts` are its files, the most general first, and `own` the one that has the list of stages."""
+    """Reads one config of stages: `parts` are its files, the most general first, `own` the one that has the list of stages, and `lines` where its keys are."""
 
-    def __init__(self, path: str, parts: Sequence[ConfigPart], own: ConfigPart, output_dir: str | None) -> None:
-        self.path, self.own = path, own
-        self.lines = _lines_in(own.file)
+    def __init__(
+        self,
+        path: str,
+        parts: Sequence[ConfigPart],
+        own: ConfigPart,
+        output_dir: str | None,
+        lines: Mapping[tuple[str | int, ...], int],
+    ) -> None:
+        self.path, self.own, self.lines = path, own, lines
         self.written = own.document[STAGES]
         self.shared = [_without(part, STAGES) for part in parts]
         self.findings: list[Finding] = []

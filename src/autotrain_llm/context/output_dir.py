@@ -230,11 +230,10 @@ def status_in(run: Mapping[str, Any], folder: Path) -> str | None:
 
 def seconds_of(run: Mapping[str, Any], folder: Path) -> float:
     """The seconds of all attempts at a run, by the content of `run.json`; of one that was killed until its last log."""
-    total = run.get(SECONDS)
-    if _is_number(total):
-        return float(total)
-    earlier = run.get(EARLIER_SECONDS)
-    return (float(earlier) if _is_number(earlier) else 0.0) + _seconds_until_last_log(run, folder)
+    total = _number(run.get(SECONDS))
+    if total is not None:
+        return total
+    return (_number(run.get(EARLIER_SECONDS)) or 0.0) + _seconds_until_last_log(run, folder)
 
 
 def _seconds_until_last_log(run: Mapping[str, Any], folder: Path) -> float:
@@ -245,13 +244,14 @@ def _seconds_until_last_log(run: Mapping[str, Any], folder: Path) -> float:
         return 0.0
     for line in reversed(lines):  # the last may be cut
         with suppress(ValueError, AttributeError):
-            if _is_number(last := parse_json(line).get("time")):
+            last = _number(parse_json(line).get("time"))
+            if last is not None:
                 return round(max(0.0, last - began), 3)
     return 0.0
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def earlier_values(folder: Path) -> dict[str, Any]:

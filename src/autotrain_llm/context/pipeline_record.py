@@ -42,12 +42,15 @@ class StageRecord(Record):
 
 
 class PipelineRecord(Record):
-    """The whole file. `selection` is the `--from-stage` or `--only` of a command that was stopped, which goes on if it is given again."""
+    """The whole file. `selection` is the `--from-stage` or `--only` of a command that was stopped, which goes on if it is given again. `words` are those after
+    `autotrain llm` that go on with it, without secrets, typed in the folder `started_in`."""
 
     stages: Mapping[str, StageRecord] = EMPTY
     status: str = "running"
     config: str | None = None
     selection: str | None = None
+    words: tuple[str, ...] = ()
+    started_in: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         stages = [stage.as_json() for stage in self.stages.values()]
@@ -56,6 +59,8 @@ class PipelineRecord(Record):
             "status": self.status,
             "config": self.config,
             "selection": self.selection,
+            "words": list(self.words),
+            "started_in": self.started_in,
             "stages": stages,
         }
 
@@ -71,7 +76,9 @@ def read_record(folder: Path) -> PipelineRecord | None:
             return None
         stages = [StageRecord(**{**stage, "inputs": Inputs(**stage["inputs"])}) for stage in document["stages"]]
         named = {stage.name: stage for stage in stages}
-        return PipelineRecord(named, document["status"], document["config"], document["selection"])
+        words = tuple(str(word) for word in document.get("words") or ())  # a file of an earlier version has none
+        about = {name: document[name] for name in ("status", "config", "selection")}
+        return PipelineRecord(named, **about, words=words, started_in=document.get("started_in"))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

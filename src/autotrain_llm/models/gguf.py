@@ -28,7 +28,8 @@ class GgufArchitecture:
     transposed: the ends of names of matrices that transformers stores as (in, out). interleaved: the ends of names of matrices that hold
     queries, keys and values head by head. numbers: keys of the file for numbers of config.json. has_sliding_window: it attends to a window in the same layers.
     names_window: the file has to name a window, although none is computed. norm_epsilon: what is added to a variance, where
-    config.json doesn't say.
+    config.json doesn't say. state_space: it has no attention, but recurrent layers of this version. requires: settings of config.json that are computed with
+    these values alone, with their defaults.
     """
 
     name: str
@@ -40,6 +41,8 @@ class GgufArchitecture:
     has_sliding_window: bool = False
     names_window: bool = False
     norm_epsilon: float | None = None
+    state_space: int | None = None
+    requires: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
 
 
 SOFTCAPS = {"attn_logit_softcapping": "attn_logit_softcapping", "final_logit_softcapping": "final_logit_softcapping"}
@@ -50,29 +53,62 @@ GRANITE = {
     "logits_scaling": "logit_scale",
 }
 
+# Settings that are computed with one value alone: name in config.json, that value or the setting that has it, and the one where config.json has none.
+EVERY_LAYER: dict[str, tuple[Any, Any]] = {"decoder_sparse_step": (1, 1), "mlp_only_layers": ([], [])}
+OLMOE: dict[str, tuple[Any, Any]] = {
+    "norm_topk_prob": (False, False),
+    "num_key_value_heads": ("num_attention_heads", None),
+}
+MAMBA: dict[str, tuple[Any, Any]] = {
+    "use_bias": (False, False),
+    "use_conv_bias": (True, True),
+    "hidden_act": ("silu", "silu"),
+}
+MAMBA2: dict[str, tuple[Any, Any]] = {**MAMBA, "rms_norm": (True, True)}
+
 ARCHITECTURES: dict[str, GgufArchitecture] = {
     "arcee": GgufArchitecture("arcee", rotates_neighbours=True),
     "cohere": GgufArchitecture("command-r", numbers={"logit_scale": "logit_scale"}),
     "ernie4_5": GgufArchitecture("ernie4_5"),
+    "falcon_mamba": GgufArchitecture("mamba", state_space=1, requires=MAMBA),
     "gemma": GgufArchitecture("gemma", adds_one_to_norms=True),
     "gemma2": GgufArchitecture("gemma2", adds_one_to_norms=True, numbers=SOFTCAPS, has_sliding_window=True),
     "gemma3_text": GgufArchitecture("gemma3", adds_one_to_norms=True, has_sliding_window=True),
     "gpt2": GgufArchitecture("gpt2", transposed=("c_attn.weight", "c_proj.weight", "c_fc.weight")),
     "gpt_neox": GgufArchitecture("gptneox", interleaved=("query_key_value.weight", "query_key_value.bias")),
     "granite": GgufArchitecture("granite", rotates_neighbours=True, numbers=GRANITE),
+    "granitemoe": GgufArchitecture("granitemoe", rotates_neighbours=True, numbers=GRANITE),
     "llama": GgufArchitecture("llama", rotates_neighbours=True),
+    "mamba": GgufArchitecture("mamba", state_space=1, requires=MAMBA),
+    "mamba2": GgufArchitecture("mamba2", state_space=2, requires=MAMBA2),
     "mistral": GgufArchitecture("llama", rotates_neighbours=True),
+    "mixtral": GgufArchitecture("llama", rotates_neighbours=True),
     "olmo": GgufArchitecture("olmo", rotates_neighbours=True, norm_epsilon=1e-5),
     "olmo2": GgufArchitecture("olmo2"),
+    "olmoe": GgufArchitecture("olmoe", requires=OLMOE),
     "phi": GgufArchitecture("phi2"),
     "phi3": GgufArchitecture("phi3", names_window=True),
     "qwen2": GgufArchitecture("qwen2"),
+    "qwen2_moe": GgufArchitecture("qwen2moe", requires={**EVERY_LAYER, "norm_topk_prob": (False, False)}),
     "qwen3": GgufArchitecture("qwen3"),
+    "qwen3_moe": GgufArchitecture("qwen3moe", requires={**EVERY_LAYER, "norm_topk_prob": (True, False)}),
     "seed_oss": GgufArchitecture("seed_oss"),
     "smollm3": GgufArchitecture("smollm3", rotates_neighbours=True),
     "stablelm": GgufArchitecture("stablelm"),
     "starcoder2": GgufArchitecture("starcoder2"),
 }
+
+
+def unlike(config: Mapping[str, Any], architecture: GgufArchitecture) -> tuple[str, Any, Any] | None:
+    """The first setting of a config.json that llama.cpp computes with another value alone: its name, its value and that one."""
+    for name, (computed, default) in architecture.requires.items():
+        value, needed = (
+            config.get(name, default),
+            config.get(computed, computed) if isinstance(computed, str) else computed,
+        )
+        if value is not None and value != needed:
+            return name, value, needed
+    return None
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,16 @@ pytest.importorskip("starlette", reason="the extra [app] is not installed")
 from starlette.testclient import TestClient
 
 from autotrain_llm.api import plan
-from autotrain_llm.app.checking import FileCheck
+from autotrain_llm.app.checking import FileCheck, check_staged
 from autotrain_llm.app.folders import Folders
 from autotrain_llm.app.launching import MOST_OUTPUT, Launcher
 from autotrain_llm.app.runs import view_of
 from autotrain_llm.app.server import AppServer, guarded
+from autotrain_llm.app.staged import forms_of, read_staged
 from autotrain_llm.app.values import read_form
+from autotrain_llm.config.stages import read_pipeline
 from autotrain_llm.context.file_lock import FileLock
-from autotrain_llm.context.pipeline_record import PipelineRecord
+from autotrain_llm.context.pipeline_record import Inputs, PipelineRecord, StageRecord
 from autotrain_llm.declare.text import duration
 from support.resumable import write_checkpoint
 from support.rows import questions, write_rows
@@ -289,6 +291,76 @@ def test_a_form_with_a_bad_value_starts_nothing(pages):
     assert not (pages.folder / "runs").exists()
 
 
+STAGES = [
+    {"name": "sft", "values": {"trainer": "sft", "model": "scratch:100k", "data_path": "rows.jsonl", "lr": "1e-3"}},
+    {"name": "again", "values": {"trainer": "sft", "model": "sft", "data_path": "rows.jsonl", "lr": "fast"}},
+]
+
+
+def test_the_flags_of_all_stages_are_checked_and_those_of_the_shown_one_stand_at_its_fields(pages):
+    found = pages.post("/compose/flags", {"stages": STAGES, "shown": 1})
+    assert found["fields"]["lr"]["error"] and "stage again" not in found["fields"]["lr"]["html"]
+    assert [stage["errors"] > 0 for stage in found["stages"]] == [False, True] or found["stages"][1]["errors"]
+    found = pages.post("/compose/flags", {"stages": STAGES, "shown": 0})
+    assert "lr" not in found["fields"] and "stage again: --lr" in found["general"]
+    assert "output_dir: runs/pipeline-1" in found["config"] and "model: sft" in found["config"]
+    assert found["command"] == "autotrain llm --config pipelines/pipeline-1.yaml"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"stages": []}, {"stages": STAGES, "shown": 2}, {"stages": STAGES, "name": "../x"}, {"stages": "sft"}]
+)
+def test_stages_that_are_none_are_refused(pages, wrong):
+    assert "can't be read" in pages.post("/compose/flags", {"shown": 0, **wrong}, status=400)["problem"]
+
+
+def test_a_whole_check_of_stages_has_what_is_done_with_each(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path / "rows.jsonl", questions(12))
+    more = {"lr": "1e-3", "epochs": "1", "batch_size": "4"}
+    stages = [{**stage, "values": {**stage["values"], **more}} for stage in STAGES]
+    form = read_staged({"stages": stages, "shown": 1, "name": "two"}, Folders((tmp_path.resolve(),)))
+    document = check_staged(form)
+    assert not document["refused"], document["findings"]
+    assert [(stage["action"], stage["steps"]) for stage in document["stages"]] == [("train", 3), ("train", 3)]
+    assert document["plan"] and document["data"]["as_tokens"]
+
+
+def test_a_pipeline_is_started_with_a_config_that_replaces_no_other(pages):
+    stages = [
+        {**stage, "values": {**stage["values"], "lr": "1e-3", "token": "hf_abcdefghijklmnop"}} for stage in STAGES
+    ]
+    (pages.folder / "pipelines").mkdir()
+    (pages.folder / "pipelines" / "two.yaml").write_text("mine")
+    pages.post("/compose/start", {"stages": STAGES, "shown": 0, "name": "two"}, status=422)
+    started = []
+    pages.server.launcher.start = lambda *given: started.append(given)
+    pages.post("/compose/start", {"stages": stages, "shown": 0, "name": "two"})
+    words = ["--config=pipelines/two-2.yaml", "--output-dir=runs/two"]
+    assert started == [(words, pages.folder / "runs" / "two", {"HF_TOKEN": "hf_abcdefghijklmnop"})]
+    written = pages.folder / "pipelines" / "two-2.yaml"
+    assert "hf_abc" not in written.read_text()
+    assert (pages.folder / "pipelines" / "two.yaml").read_text() == "mine"
+    pipeline = read_pipeline(str(written))
+    assert pipeline is not None and pipeline.names == ("sft", "again")
+    assert forms_of(pipeline)[1]["values"]["model"] == "sft"  # by its name, and not by its folder
+
+
+def test_a_pipeline_is_composed_again_from_its_config(pages):
+    folder = pages.folder / "runs" / "two"
+    folder.mkdir(parents=True)
+    (pages.folder / "two.yaml").write_text(
+        "seed: 3\nstages:\n- {name: one, trainer: sft}\n- {name: two, trainer: dpo, model: one}\n"
+    )
+    record = PipelineRecord(status="stopped", config="two.yaml", started_in=str(pages.folder))
+    (folder / "pipeline.json").write_text(json.dumps(record.as_json()))
+    assert "/compose?pipeline=runs/two" in pages.get("/run?folder=runs/two")
+    text = pages.get("/compose?pipeline=runs/two")
+    assert "data-staged" in text and "&#34;model&#34;: &#34;one&#34;" in text and "&#34;seed&#34;: &#34;3&#34;" in text
+    (pages.folder / "two.yaml").unlink()
+    pages.get("/compose?pipeline=runs/two", status=404)
+
+
 def test_a_run_is_resumed_with_its_own_words(pages, planned):
     folder = write_run(pages.folder / "runs" / "a", planned, "interrupted")
     (folder / "run.json").rename(folder / "kept.json")
@@ -359,6 +431,33 @@ def test_a_pipeline_that_was_stopped_or_killed_says_so(pages):
     with FileLock(folder / ".lock") as lock:
         lock.write_owner()
         assert "Running" in pages.get("/run?folder=runs/two")
+
+
+def test_a_stage_that_was_stopped_before_it_wrote_a_run_has_no_page(pages):
+    folder = pages.folder / "runs" / "two"
+    folder.mkdir(parents=True)
+    record = PipelineRecord({"sft": StageRecord("sft", Inputs({}, {}, {}), status="interrupted", seconds=61.0)}, "stopped")
+    (folder / "pipeline.json").write_text(json.dumps(record.as_json()))
+    text = pages.get("/run?folder=runs/two")
+    assert text.count("Stopped") == 2 and "runs/two/sft" not in text and duration(61) in text
+
+
+def test_a_pipeline_goes_on_with_the_words_of_its_command_and_its_stages_do_not(pages, planned):
+    folder = pages.folder / "runs" / "two"
+    write_checkpoint(write_run(folder / "sft", planned, "interrupted"), 3)
+    record = PipelineRecord({"sft": StageRecord("sft", Inputs({}, {}, {}), status="interrupted")}, "stopped", "two.yaml")
+    (folder / "pipeline.json").write_text(json.dumps(record.as_json()))
+    assert "/run/resume" not in pages.get("/run?folder=runs/two")  # of a version that did not write the words
+    words = ("--config", "two.yaml", "--seed", "3", f"--output-dir={folder}")
+    (folder / "pipeline.json").write_text(json.dumps(record.replace(words=words).as_json()))
+    assert "/run/resume" in pages.get("/run?folder=runs/two")
+    started = []
+    pages.server.launcher.start = lambda *given: started.append(given)
+    pages.post("/run/resume?folder=runs/two")
+    assert started == [(list(words), folder, {}, pages.folder)]
+    text = pages.get("/run?folder=runs/two/sft")
+    assert "/run/resume" not in text and "/run?folder=runs/two" in text
+    assert "resume that" in pages.post("/run/resume?folder=runs/two/sft", status=409)["problem"]
 
 
 def test_another_tab_is_told_by_a_stamp_that_a_run_has_changed(pages, planned):

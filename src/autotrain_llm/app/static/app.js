@@ -86,23 +86,121 @@ function compose() {
   const id = crypto.getRandomValues(new Uint32Array(2)).join("-");
   const draft = "compose" + location.search;  // what is entered is kept while the tab is open, without secrets
   let abandon = null, waiting = 0, turn = 0;
+  let stages = [], shown = 0;  // of a pipeline: name and values of each stage, and which of them the form has; none for one run
 
   const values = () => Object.fromEntries([...new FormData(form)].filter(([name, value]) => typeof value === "string" && value.trim() !== ""));
 
   function keep() {
     const secret = new Set(all("input[type=password]", form).map((input) => input.name));
-    sessionStorage.setItem(draft, JSON.stringify(Object.entries(values()).filter(([name]) => !secret.has(name))));
+    const kept = (of) => Object.fromEntries(Object.entries(of).filter(([name]) => !secret.has(name)));
+    const staged = stages.map(({ name, values }) => ({ name, values: kept(values) }));
+    sessionStorage.setItem(draft, JSON.stringify({ values: kept(values()), stages: staged, shown, name: one("#pipeline").value }));
+  }
+
+  // What is sent: the values of one run, or the stages of a pipeline.
+  function sent() {
+    if (!stages.length) return { values: values() };
+    stages[shown].values = values();
+    return { stages, shown, name: one("#pipeline").value };
   }
 
   async function restore() {
     const isLink = location.search && performance.getEntriesByType("navigation")[0]?.type === "navigate";  // to other settings
     const kept = isLink ? null : JSON.parse(sessionStorage.getItem(draft) || "null");
-    if (!kept || JSON.stringify(kept) === JSON.stringify(Object.entries(values()))) return check();
-    const sent = Object.fromEntries(kept), answer = await asked("/compose/fields", { values: sent, changes: {} });
+    const staged = kept || JSON.parse(form.dataset.staged || "null");
+    if (staged?.stages.length) {
+      ({ stages, shown } = staged);
+      one("#pipeline").value = staged.name;
+      return fill(stages[shown].values);
+    }
+    if (!kept || JSON.stringify(kept.values) === JSON.stringify(values())) return check();
+    await fill(kept.values);
+  }
+
+  // Makes the form again with these values.
+  async function fill(wanted) {
+    const answer = await asked("/compose/fields", { values: wanted, changes: {} });
     if (answer.problem) return fail(answer.problem);
     fields.innerHTML = answer.html;
-    one("#f-trainer").value = sent.trainer;
+    one("#f-trainer").value = answer.trainer || wanted.trainer;
+    drawTabs();
     await check();
+  }
+
+  // ---- stages
+
+  function drawTabs(lines = []) {
+    one("#staged").hidden = one("#remove-stage").hidden = !stages.length;
+    one("#what-stages").hidden = stages.length > 0;
+    for (const field of all('[data-name="output_dir"]', form)) field.hidden = stages.length > 0 && !one("#f-output_dir").value;
+    one("#as-file").textContent = stages.length ? "autotrain llm --config FILE" : "autotrain llm --config run.yaml";
+    if (!stages.length) return one("#tabs").replaceChildren();
+    if (document.activeElement !== one("#stage")) one("#stage").value = stages[shown].name;
+    const tabs = stages.map(({ name, values }, index) => {
+      const item = document.createElement("li"), button = document.createElement("button");
+      const { errors = 0, warnings = 0 } = lines[index] || {};
+      const mark = errors ? " ✕" + errors : warnings ? " !" + warnings : "";
+      Object.assign(button, { type: "button", textContent: (index + 1) + " " + name + mark, className: "small" + (errors ? " bad" : "") });
+      button.setAttribute("aria-label", `Stage ${index + 1}: ${name}, ${values.trainer || "sft"}` + (errors ? `, errors: ${errors}` : warnings ? `, warnings: ${warnings}` : ""));
+      if (index === shown) button.setAttribute("aria-current", "true");
+      button.addEventListener("click", () => open(index));
+      item.append(button);
+      return item;
+    });
+    const focused = all("#tabs button").indexOf(document.activeElement);
+    one("#tabs").replaceChildren(...tabs);
+    if (focused >= 0) all("#tabs button")[focused]?.focus();
+    const list = one("#list-models");
+    all("[data-stage]", list).forEach((option) => option.remove());
+    list.prepend(...stages.slice(0, shown).reverse().map(({ name }) => Object.assign(document.createElement("option"), { value: name })));
+    all("option", list).slice(0, shown).forEach((option) => (option.dataset.stage = ""));
+  }
+
+  async function open(index) {
+    if (index === shown) return;
+    stages[shown].values = values();
+    shown = index;
+    await fill(stages[shown].values);
+  }
+
+  async function addStage() {
+    const now = values(), taken = () => stages.map(({ name }) => name.toLowerCase());
+    const named = (name) => {
+      for (let number = 1; ; number++) if (!taken().includes(number > 1 ? name + "-" + number : name)) return number > 1 ? name + "-" + number : name;
+    };
+    if (stages.length) stages[shown].values = now;
+    else {
+      const { output_dir: folder, ...rest } = now;  // what a stage is written to follows from its name
+      stages = [{ name: named(now.trainer), values: rest }];
+      if (folder) one("#pipeline").value = folder.split("/").pop();
+    }
+    const trainer = now.trainer === "sft" ? "dpo" : now.trainer;
+    shown = stages.length;
+    stages.push({ name: named(trainer), values: { trainer, model: stages[shown - 1].name } });
+    await fill(stages[shown].values);
+    one("#stage").focus();
+  }
+
+  async function removeStage() {
+    stages.splice(shown, 1);
+    shown = Math.max(0, shown - 1);
+    const rest = stages[shown].values;
+    if (stages.length === 1) stages = [];
+    await fill(rest);
+  }
+
+  // A stage has another name: where others name it as a model, they name it so.
+  function renameStage(name) {
+    const before = stages[shown].name;
+    stages[shown].values = values();
+    stages[shown].name = name;
+    for (const { values } of stages)
+      for (const [key, text] of Object.entries(values)) {
+        if (text === before || text.startsWith(before + "@")) values[key] = name + text.slice(before.length);
+        else values[key] = text.replaceAll("${stages." + before + "}", "${stages." + name + "}");
+      }
+    drawTabs();
+    soon(350);
   }
 
   function fail(problem) {
@@ -127,6 +225,7 @@ function compose() {
     }
     const elsewhere = Object.keys(answer.fields).filter((name) => !one(`[data-found="${CSS.escape(name)}"]`, form));
     one("#general").innerHTML = answer.general + elsewhere.map((name) => answer.fields[name].html).join("");
+    drawTabs(answer.stages);
     one("#command").textContent = answer.command;
     one("#config").textContent = answer.config;
   }
@@ -143,17 +242,17 @@ function compose() {
   async function check() {
     abandon?.abort();
     abandon = new AbortController();
-    const { signal } = abandon, mine = ++turn, sent = values();
+    const { signal } = abandon, mine = ++turn, body = sent();
     keep();
     start.disabled = true;
     state.className = "state";
     state.textContent = "Checking …";
-    const quick = await asked("/compose/flags", { values: sent }, signal);
+    const quick = await asked("/compose/flags", body, signal);
     if (!quick || mine !== turn) return;
     if (quick.problem) return fail(quick.problem);
     show(quick, false);
     if (quick.errors) state.textContent = "Checking files …";
-    const whole = await asked("/compose/files", { values: sent, form: id }, signal);
+    const whole = await asked("/compose/files", { ...body, form: id }, signal);
     if (!whole || mine !== turn || whole.superseded) return;
     if (whole.problem) return fail(whole.problem);
     show(whole, true);
@@ -171,14 +270,14 @@ function compose() {
   // Makes the fields again: for another trainer, or with the fix of a finding.
   async function remake(changes) {
     const secrets = all("input[type=password]", form).map((input) => [input.name, input.value]);
-    const sent = values();
-    const answer = await asked("/compose/fields", { values: sent, changes });
+    const before = values();
+    const answer = await asked("/compose/fields", { values: before, changes });
     if (answer.problem) return fail(answer.problem);
     const open = one("#more").open, sought = one("#search").value, focused = document.activeElement?.id, now = values();
     fields.innerHTML = answer.html;
     for (const [name, value] of Object.entries(now)) {  // what was typed in the meantime
       const control = one("#f-" + name);
-      if (control && control.type !== "checkbox" && value !== sent[name]) control.value = value;
+      if (control && control.type !== "checkbox" && value !== before[name]) control.value = value;
     }
     if (answer.trainer) one("#f-trainer").value = answer.trainer;
     one("#more").open = open;
@@ -220,12 +319,13 @@ function compose() {
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("input", (event) => {
     if (event.target.id === "search") search();
+    else if (event.target.id === "stage") renameStage(event.target.value.trim());
     else if (event.target.type !== "file") soon(350);
   });
   form.addEventListener("change", (event) => {
     if (event.target.type === "file") { if (event.target.files[0]) upload(event.target.files[0]); }
     else if (event.target.name === "trainer" || event.target.closest("[data-remakes]")) remake({});
-    else if (event.target.id !== "search") soon(50);
+    else if (!["search", "stage"].includes(event.target.id)) soon(50);
   });
   document.addEventListener("click", (event) => {
     const fix = event.target.closest("[data-changes]");
@@ -248,11 +348,13 @@ function compose() {
   start.addEventListener("click", async () => {
     start.disabled = true;
     state.textContent = "Starting …";
-    const answer = await asked("/compose/start", { values: values() });
+    const answer = await asked("/compose/start", sent());
     if (answer.location) return location.assign(answer.location);
     start.disabled = false;
     fail(answer.problem);
   });
+  one("#add-stage").addEventListener("click", addStage);
+  one("#remove-stage").addEventListener("click", removeStage);
   one("#empty").addEventListener("click", () => {
     sessionStorage.removeItem(draft);
     location.assign("/compose");

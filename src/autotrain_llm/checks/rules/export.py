@@ -13,6 +13,7 @@ from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.record import Record
 from autotrain_llm.declare.rule import declare_finding, rule
+from autotrain_llm.declare.text import plain
 
 if TYPE_CHECKING:
     from autotrain_llm.models.metadata import ModelMetadata
@@ -131,11 +132,15 @@ def a_gguf_file_holds_a_model_that_llama_cpp_knows(export: ExportCommand, model:
 
 def why_not_gguf(model: ModelMetadata) -> str | None:
     """The reason why a model can't be a GGUF file; None if it can."""
-    from autotrain_llm.models.gguf import ARCHITECTURES, SCALINGS, tokenizer_for_gguf
+    from autotrain_llm.models.gguf import ARCHITECTURES, SCALINGS, tokenizer_for_gguf, unlike
     from autotrain_llm.models.locate import read_json
 
     if model.model_type not in ARCHITECTURES:
         return f"the architecture {model.model_type} is not written (known: {', '.join(ARCHITECTURES)})"
+    setting = unlike(model.config or {}, ARCHITECTURES[model.model_type])
+    if setting is not None:
+        name, value, computed = setting
+        return f"it has {name} {plain(value)}, and llama.cpp computes a {model.model_type} with {plain(computed)}"
     if model.quantization:
         return f"its weights are quantised already ({model.quantization})"
     scaling = model.rope_scaling or {}

@@ -138,8 +138,8 @@ def _round(model: Any, dtype: str) -> None:
         return
     from autotrain_llm.run.export.gguf_file import rounded
 
-    for parameter in model.parameters():
-        parameter.data = rounded(parameter.data, dtype)
+    for name, parameter in model.named_parameters():
+        parameter.data = rounded(name, parameter.data, dtype)
 
 
 def _log_probabilities(model: Any, checked: CheckedExport) -> torch.Tensor:

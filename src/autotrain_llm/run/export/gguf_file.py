@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,27 @@ from autotrain_llm.models.gguf import (
     token_list,
 )
 
+# The ends of names of tensors that stay in float32 besides vectors, here and in the file: recurrences, and what chooses experts.
+PRECISE = (".A_log", ".D", ".conv1d.weight", ".mlp.gate.weight", ".router.weight", ".shared_expert_gate.weight")
+PRECISE_THERE = (
+    "ssm_a",
+    "ssm_d",
+    "ssm_conv1d.weight",
+    "ssm_norm.weight",
+    "ffn_gate_inp.weight",
+    "ffn_gate_inp_shexp.weight",
+)
+EXPERTS = re.compile(r"layers\.(\d+)\.(?:mlp|block_sparse_moe)\.experts\.(gate_up_proj|down_proj)$")
 # Where a model has its size in config.json, by the name of the writer's method.
 SIZES = {
     "add_embedding_length": ("hidden_size", "n_embd"),
     "add_block_count": ("num_hidden_layers", "n_layer"),
     "add_context_length": ("max_position_embeddings", "n_positions", "n_ctx"),
     "add_head_count": ("num_attention_heads", "n_head"),
+    "add_expert_count": ("num_local_experts", "num_experts"),
+    "add_expert_used_count": ("num_experts_per_tok",),
+    "add_expert_feed_forward_length": ("moe_intermediate_size",),
+    "add_expert_shared_feed_forward_length": ("shared_expert_intermediate_size",),
     "add_layer_norm_rms_eps": ("rms_norm_eps",),
     "add_layer_norm_eps": ("layer_norm_epsilon", "layer_norm_eps", "norm_epsilon"),
 }
@@ -53,7 +69,7 @@ def write_gguf(
     _add_sizes(writer, config, architecture)
     _add_tokenizer(writer, tokenizer_folder, model, kind, template)
     tensors = dict(_tensors(model, config, architecture))
-    types = {tensor: _type_of(value, dtype) for tensor, value in tensors.items()}
+    types = {tensor: _type_of(tensor, value, dtype) for tensor, value in tensors.items()}
     for tensor, value in tensors.items():
         element, shape = _stored_as(types[tensor], tuple(value.shape))
         writer.add_tensor_info(tensor, shape, element, int(np.prod(shape)) * element.itemsize, raw_dtype=types[tensor])
@@ -75,9 +91,9 @@ def _stored_as(type_: Any, shape: tuple[int, ...]) -> tuple[np.dtype[Any], Seque
     return np.dtype(np.uint8), quant_shape_to_byte_shape(shape, type_)
 
 
-def rounded(tensor: torch.Tensor, dtype: str) -> torch.Tensor:
+def rounded(name: str, tensor: torch.Tensor, dtype: str) -> torch.Tensor:
     """A float32 tensor with the values that it has in a file of this dtype."""
-    type_ = _type_of(tensor, dtype)
+    type_ = _type_of(name, tensor, dtype)
     return torch.from_numpy(dequantize(quantize(tensor.contiguous().numpy(), type_), type_).reshape(tensor.shape))
 
 
@@ -85,9 +101,9 @@ def _file_type(dtype: str) -> str:
     return {"fp32": "ALL_F32"}.get(dtype, f"MOSTLY_{GGUF_TYPES[dtype]}")
 
 
-def _type_of(tensor: torch.Tensor, dtype: str) -> Any:
-    """ggml's type for a tensor."""
-    if tensor.dim() < 2:
+def _type_of(name: str, tensor: torch.Tensor, dtype: str) -> Any:
+    """ggml's type for a tensor of this name."""
+    if tensor.dim() < 2 or name.endswith((*PRECISE, *PRECISE_THERE)):
         return gguf.GGMLQuantizationType.F32
     wanted = GGUF_TYPES[dtype]
     if wanted.startswith("Q") and tensor.shape[-1] % BLOCK:
@@ -109,10 +125,13 @@ def _add_sizes(writer: gguf.GGUFWriter, config: Any, architecture: GgufArchitect
             getattr(writer, method)(value)
     if architecture.norm_epsilon is not None:
         writer.add_layer_norm_eps(architecture.norm_epsilon)
+    writer.add_vocab_size(config.vocab_size)
+    if architecture.state_space is not None:
+        _add_state_space(writer, config, architecture.state_space)
+        return
     heads, hidden = _first(config, *SIZES["add_head_count"]), _first(config, *SIZES["add_embedding_length"])
     writer.add_head_count_kv(_first(config, "num_key_value_heads") or heads)
     writer.add_feed_forward_length(_first(config, "intermediate_size", "n_inner") or 4 * hidden)
-    writer.add_vocab_size(config.vocab_size)
     head_size = _first(config, "head_dim") or hidden // heads
     writer.add_key_length(head_size)
     writer.add_value_length(head_size)
@@ -129,6 +148,23 @@ def _add_sizes(writer: gguf.GGUFWriter, config: Any, architecture: GgufArchitect
             written = {"attn_logit_softcapping": writer.add_attn_logit_softcapping, "final_logit_softcapping": writer.add_final_logit_softcapping}.get(key)  # fmt: skip
             written(value) if written else writer.add_float32(f"{architecture.name}.{key}", float(value))
     _add_positions(writer, config, head_size)
+
+
+def _add_state_space(writer: gguf.GGUFWriter, config: Any, version: int) -> None:
+    inner = config.intermediate_size if version == 1 else int(config.expand * config.hidden_size)
+    writer.add_context_length(2**20)  # it has no longest text; the file has to name one
+    writer.add_feed_forward_length(0)
+    writer.add_head_count(0)
+    writer.add_layer_norm_rms_eps(config.layer_norm_epsilon)
+    writer.add_ssm_conv_kernel(config.conv_kernel)
+    writer.add_ssm_inner_size(inner)
+    writer.add_ssm_state_size(config.state_size)
+    if version == 1:
+        writer.add_ssm_time_step_rank(int(config.time_step_rank))
+        writer.add_ssm_dt_b_c_rms(config.model_type == "falcon_mamba")
+    else:
+        writer.add_ssm_time_step_rank(config.num_heads)
+        writer.add_ssm_group_count(config.n_groups)
 
 
 def rope_of(config: Any) -> dict[str, Any]:
@@ -215,12 +251,47 @@ def _tensors(model: Any, config: Any, architecture: GgufArchitecture) -> Iterato
         is_tied_head = name.startswith(("lm_head.", "embed_out.")) and tensor.data_ptr() == embedding.data_ptr()
         if is_tied_head or name.endswith((".attn.bias", ".attn.masked_bias", "rotary_emb.inv_freq")):
             continue
-        written = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        experts = EXPERTS.search(name)
+        if experts is not None:
+            yield from _experts(tensor, int(experts[1]), experts[2])
+            continue
+        written = names.get_name(_known_name(name), try_suffixes=(".weight", ".bias"))
         if written is None:
             raise ValueError(f"the GGUF architecture {architecture.name} has no tensor {name}")
-        yield written, _laid_out(tensor, name, config, architecture)
+        if architecture.state_space is not None:
+            yield written, _recurrent(tensor, name, config, architecture.state_space)
+        else:
+            yield written, _laid_out(tensor, name, config, architecture)
     if rope_of(config).get("rope_type") == LLAMA3:
         yield "rope_freqs.weight", _frequency_factors(model, rope_of(config))
+
+
+def _known_name(name: str) -> str:
+    """The name of a tensor as the package knows it, where that is another."""
+    return name.replace("mixer.dt_bias", "mixer.dt_proj.bias").replace("moe.router.weight", "moe.router.layer.weight")
+
+
+def _experts(tensor: torch.Tensor, layer: int, matrix: str) -> Iterator[tuple[str, torch.Tensor]]:
+    """The matrices of all experts of a layer: (experts, out, in). transformers has gate and up in one."""
+    if matrix == "down_proj":
+        yield f"blk.{layer}.ffn_down_exps.weight", tensor
+        return
+    gate, up = tensor.chunk(2, dim=1)
+    yield f"blk.{layer}.ffn_gate_exps.weight", gate
+    yield f"blk.{layer}.ffn_up_exps.weight", up
+
+
+def _recurrent(tensor: torch.Tensor, name: str, config: Any, version: int) -> torch.Tensor:
+    """A tensor of a state-space layer: the rate of decay is written, and not its logarithm."""
+    if name.endswith(".A_log"):
+        tensor = -torch.exp(tensor.float())
+    if name.endswith(".conv1d.weight"):
+        return tensor.squeeze(1)
+    if version == 1:
+        return tensor
+    if name.endswith((".A_log", ".D")):
+        return tensor.reshape(-1, 1)
+    return tensor.reshape(config.n_groups, -1) if name.endswith(".mixer.norm.weight") else tensor
 
 
 def _architecture_number(name: str) -> Any:

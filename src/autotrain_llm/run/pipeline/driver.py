@@ -103,7 +103,7 @@ class _Driver:
             output,
         )
         known = {name: stage for name, stage in checked.record.stages.items() if name in checked.pipeline.names}
-        self.record = PipelineRecord(known, config=checked.pipeline.path, selection=checked.record.selection)
+        self.record = checked.record.replace(stages=known, status="running", config=checked.pipeline.path)
         self.folders = {stage.name: stage.folder.expanduser() for stage in checked.pipeline.stages}
 
     def run(self) -> list[StageResult]:

@@ -30,9 +30,7 @@ class RunRecord:
             processes=plan.schedule.processes,
         )
         self.file = (
-            records.RunFile(
-                folder, plan, inputs.findings, inputs.prepared.prompt_format, _seconds_before(plan)
-            )
+            records.RunFile(folder, plan, inputs.findings, inputs.prepared.prompt_format, _seconds_before(plan))
             if inputs.is_first_process
             else None
         )

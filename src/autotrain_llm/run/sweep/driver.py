@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -82,7 +81,9 @@ class _Sweep:
         self.lock = FileLock(root / SWEEP / STUDY_LOCK)
         self.trials = Trials(plan, context, findings, root, watch)
         self.records = SweepRecords(root, plan.sweep, self.trials.base)
-        self.run_file = records.RunFile(root, plan, findings, earlier_seconds=_seconds_before(root, context.config.resume))
+        self.run_file = records.RunFile(
+            root, plan, findings, earlier_seconds=_seconds_before(root, context.config.resume)
+        )
         self.command = command_of(plan, root, self.sweep)
 
     def open_study(self, database: Database | None) -> Study:

@@ -436,7 +436,9 @@ def test_a_pipeline_that_was_stopped_or_killed_says_so(pages):
 def test_a_stage_that_was_stopped_before_it_wrote_a_run_has_no_page(pages):
     folder = pages.folder / "runs" / "two"
     folder.mkdir(parents=True)
-    record = PipelineRecord({"sft": StageRecord("sft", Inputs({}, {}, {}), status="interrupted", seconds=61.0)}, "stopped")
+    record = PipelineRecord(
+        {"sft": StageRecord("sft", Inputs({}, {}, {}), status="interrupted", seconds=61.0)}, "stopped"
+    )
     (folder / "pipeline.json").write_text(json.dumps(record.as_json()))
     text = pages.get("/run?folder=runs/two")
     assert text.count("Stopped") == 2 and "runs/two/sft" not in text and duration(61) in text
@@ -445,7 +447,9 @@ def test_a_stage_that_was_stopped_before_it_wrote_a_run_has_no_page(pages):
 def test_a_pipeline_goes_on_with_the_words_of_its_command_and_its_stages_do_not(pages, planned):
     folder = pages.folder / "runs" / "two"
     write_checkpoint(write_run(folder / "sft", planned, "interrupted"), 3)
-    record = PipelineRecord({"sft": StageRecord("sft", Inputs({}, {}, {}), status="interrupted")}, "stopped", "two.yaml")
+    record = PipelineRecord(
+        {"sft": StageRecord("sft", Inputs({}, {}, {}), status="interrupted")}, "stopped", "two.yaml"
+    )
     (folder / "pipeline.json").write_text(json.dumps(record.as_json()))
     assert "/run/resume" not in pages.get("/run?folder=runs/two")  # of a version that did not write the words
     words = ("--config", "two.yaml", "--seed", "3", f"--output-dir={folder}")

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from support.fork_server import forked_python
 from support.rows import questions, write_rows
 
 CHROMIUM = shutil.which("chromium")
@@ -45,8 +46,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
-    """The address that the command prints."""
-    words = [sys.executable, "-m", "autotrain_llm", "app", "--no-browser"]
+    """The address that the command prints. What it starts is forked, as it is."""
+    words = [forked_python(), "-m", "autotrain_llm", "app", "--no-browser"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=folder) as process:
         assert process.stdout is not None
         yield process.stdout.readline().split()[-1]
@@ -152,7 +153,7 @@ def test_what_is_entered_is_kept_while_the_tab_is_open(visit):
 
 
 def test_a_page_says_that_the_app_has_ended_and_that_another_was_started(browser, tmp_path):
-    words = [sys.executable, "-m", "autotrain_llm", "app", "--no-browser"]
+    words = [forked_python(), "-m", "autotrain_llm", "app", "--no-browser"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path) as first:
         assert first.stdout is not None
         address = first.stdout.readline().split()[-1]

@@ -27,21 +27,42 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from autotrain_llm.declare.garbage import existing_objects_frozen
+
 LIBRARIES = [
     "torch",
     "transformers",
     "transformers.models.llama.modeling_llama",
     "peft",
+    "peft.tuners.lora.bnb",
+    "peft.utils.transformers_weight_conversion",
     "accelerate",
+    "torch.profiler._cupti_monitor",
+    "torch.utils.serialization",
+    "autotrain_llm.api",
+    "autotrain_llm.checks.entry",
+    "autotrain_llm.checks.rules.every",
+    "autotrain_llm.models.checks.every",
+    "autotrain_llm.models.identity",
+    "autotrain_llm.data.quality.cross_row_checks",
+    "autotrain_llm.data.prepared.make",
     "autotrain_llm.cli.main",
     "autotrain_llm.cli.llm",
+    "autotrain_llm.cli.progress",
     "autotrain_llm.run.session.execute",
     "autotrain_llm.run.algorithms.supervised",
+    "autotrain_llm.run.algorithms.distill.recipe",
+    "autotrain_llm.run.algorithms.preference.recipe",
+    "autotrain_llm.run.algorithms.reward.recipe",
+    "autotrain_llm.run.algorithms.rl.recipe",
     "autotrain_llm.run.report.write",
     "autotrain_llm.run.sweep.driver",
 ]
 
 PYARROWS_THREAD = "jemalloc_bg_thd"  # returns freed memory; jemalloc knows of forks
+FROZEN = (
+    existing_objects_frozen()
+)  # for good: to go through the libraries' objects would copy the pages that they lie in
 SERVERS: list[
     subprocess.Popen[bytes]
 ] = []  # each ends when its standard input is closed, with this process at the latest
@@ -69,10 +90,11 @@ def serve(folder: Path) -> dict[str, Any] | None:
     """Fork a process for each order. Returns the order in such a process, and None in the server, when its standard input is closed."""
     for library in LIBRARIES:
         import_module(library)
+    _warm_up()
     threads = {(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()}
     assert len(threads - {PYARROWS_THREAD}) == 1, f"a process with threads can't be forked: {threads}"
     gc.collect()
-    gc.freeze()
+    FROZEN.__enter__()
     ended, tell = os.pipe()
     os.set_blocking(tell, False)
     signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
@@ -107,6 +129,19 @@ def serve(folder: Path) -> dict[str, Any] | None:
                 os.close(descriptor)
             processes[process] = client
             client.sendall(process.to_bytes(8, "big"))
+
+
+def _warm_up() -> None:
+    """Make what each run makes once in its process, and would make anew in each fork."""
+    import torch
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+    from autotrain_llm.run.engine.peak_flops import matmul_peak
+    from autotrain_llm.run.report.page import template
+
+    get_checkpoint_conversion_mapping("llama")  # a thousand regular expressions
+    template("page.html.jinja")
+    matmul_peak(torch.device("cpu"), torch.float32)
 
 
 def _report_ended(processes: dict[int, socket.socket]) -> None:

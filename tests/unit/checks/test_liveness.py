@@ -17,7 +17,7 @@ from autotrain_llm.config.resolved import resolve
 from autotrain_llm.context.machine import Gpu, Machine
 from autotrain_llm.declare.param import Param
 from support.light_models import build_light_model
-from support.rows import questions, write_rows
+from support.rows import COLOURS, questions, write_rows
 
 SOURCE = Path(autotrain_llm.__file__).parent
 AVAILABLE = [trainer.name for trainer in TRAINERS.values() if trainer.recipe]
@@ -178,15 +178,17 @@ PAIRED = [name for name in AVAILABLE if TRAINERS[name].rows in ("preferences", "
 COLUMNS_OF_PAIRS = {"prompt_text_column": "prompt", "rejected_text_column": "rejected"}
 
 
-@pytest.fixture
-def places(tmp_path, light_llama, light_teacher, light_scorer, light_encoder, chat_rows, text_rows) -> dict[str, str]:
-    """What the words in braces stand for."""
-    task = tmp_path / "task.yaml"
+@pytest.fixture(scope="module")
+def places(tmp_path_factory, light_llama, light_teacher, light_scorer, light_encoder) -> dict[str, str]:
+    """What the words in braces stand for. Nothing is written there by a check."""
+    folder = tmp_path_factory.mktemp("places")
+    task = folder / "task.yaml"
     task.write_text("task: mine\n")
-    splits = tmp_path / "splits"
+    splits = folder / "splits"
     splits.mkdir()
     write_rows(splits / "train.jsonl", questions(30))
     write_rows(splits / "test.jsonl", questions(20))
+    texts = [{"text": f"Line {n}. The {COLOURS[n % 8]} one is before the {COLOURS[n % 5]} one."} for n in range(48)]
     numbers = range(30)
     columns = [{"text": f"first text number {n}", "other": f"a second one, longer, number {n}"} for n in numbers]
     prompts = [{"prompt": f"what is {n}", "question": f"a longer {n}", "completion": f"it is {n}"} for n in numbers]
@@ -195,33 +197,33 @@ def places(tmp_path, light_llama, light_teacher, light_scorer, light_encoder, ch
         | {"better": f"it is the number {n}", "worse": f"it is not the number {n}"}
         for n in numbers
     ]
-    split_pairs = tmp_path / "split pairs"
+    split_pairs = folder / "split pairs"
     split_pairs.mkdir()
     write_rows(split_pairs / "train.jsonl", paired[:20])
     write_rows(split_pairs / "test.jsonl", paired[20:])
-    pairs = str(write_rows(tmp_path / "pairs.jsonl", paired))
-    prompts_file = write_rows(tmp_path / "prompts.jsonl", prompts)
-    scorers = tmp_path / "scorers.py"
+    pairs = str(write_rows(folder / "pairs.jsonl", paired))
+    prompts_file = write_rows(folder / "prompts.jsonl", prompts)
+    scorers = folder / "scorers.py"
     scorers.write_text("def score(completions, **rest): return [0] * len(completions)\nother_score = score\n")
     return {
         **dict.fromkeys((*PAIRED, "pairs:columns", "pairs:prompts"), pairs),
         "pairs:splits": str(split_pairs),
-        "pairs:other_rows": str(write_rows(tmp_path / "other pairs.jsonl", paired[:12])),
+        "pairs:other_rows": str(write_rows(folder / "other pairs.jsonl", paired[:12])),
         **dict.fromkeys(SAMPLING, str(prompts_file)),
         "score": f"{scorers}:score",
         "other_score": f"{scorers}:other_score",
         "scorer": str(light_scorer),
-        "folder": str(tmp_path),
+        "folder": str(folder),
         "encoder": str(light_encoder),
-        "other_encoder": str(build_light_model(tmp_path / "encoder", model_type="bert", num_hidden_layers=3)),
+        "other_encoder": str(build_light_model(folder / "encoder", model_type="bert", num_hidden_layers=3)),
         "task": str(task),
         "model": str(light_llama),
         "other_model": str(light_teacher),
-        "sft": str(chat_rows),
-        "generic": str(text_rows),
-        "other_rows": str(write_rows(tmp_path / "other.jsonl", questions(12))),
+        "sft": str(write_rows(folder / "chat.jsonl", questions(48))),
+        "generic": str(write_rows(folder / "text.jsonl", texts)),
+        "other_rows": str(write_rows(folder / "other.jsonl", questions(12))),
         "splits": str(splits),
-        "columns": str(write_rows(tmp_path / "columns.jsonl", columns)),
+        "columns": str(write_rows(folder / "columns.jsonl", columns)),
         "prompts": str(prompts_file),
     }
 
@@ -271,6 +273,17 @@ def plan_of(trainer: str, places: dict[str, str], flags: dict[str, Any]) -> dict
     assert result.plan is not None, [(finding.code, finding.message) for finding in result.findings]
     plan = json.loads(json.dumps(result.plan.as_json()))
     return {name: part for name, part in plan.items() if name not in PARTS_THAT_ONLY_REPEAT}
+
+
+PLANS: dict[str, dict[str, Any]] = {}
+
+
+def usual_plan_of(trainer: str, places: dict[str, str], flags: dict[str, Any]) -> dict[str, Any]:
+    """The same, made once: most parameters need no others, and are compared with one plan."""
+    said = json.dumps([trainer, flags], sort_keys=True)
+    if said not in PLANS:
+        PLANS[said] = plan_of(trainer, places, flags)
+    return PLANS[said]
 
 
 def secondary_model(param: Param) -> Any:
@@ -333,6 +346,14 @@ def test_a_mixin_that_is_not_there_yet_is_refused_and_so_has_no_effect_to_miss(g
 # ---- every value counts
 
 
+@pytest.mark.parametrize("trainer", AVAILABLE)
+def test_the_same_flags_make_the_same_plan_wherever_caches_are(trainer, places, tmp_path, monkeypatch):
+    """So that plans of several tests can be compared."""
+    before = usual_plan_of(trainer, places, EVERYTHING_ON)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert plan_of(trainer, places, EVERYTHING_ON) == before
+
+
 def each_parameter_quickly_once() -> list[Any]:
     """Every parameter with every trainer that reads it; slow with all but the first."""
     cases = [(trainer, name) for trainer in AVAILABLE for name in settings_of(trainer)]
@@ -372,7 +393,7 @@ def test_another_value_makes_another_plan(trainer, name, places):
     value = CHANGES_OF_PAIRS.get(name, value) if trainer in PAIRED else value
     value = CHANGES_OF_SAMPLES.get(name, value) if trainer in SAMPLING else value
     companions = {**companions, **CHANGES_OF_TRAINER[trainer].get(name, {})}
-    before = plan_of(trainer, places, companions)
+    before = usual_plan_of(trainer, places, companions)
     after = plan_of(trainer, places, {**companions, name: value})
     changed = {part for part in {**before, **after} if after.get(part) != before.get(part)}
     assert changed, f"{name} makes no difference to the plan"
@@ -409,7 +430,7 @@ def test_another_value_makes_another_plan(trainer, name, places):
 def test_a_value_changes_the_part_of_the_plan_that_it_is_about(name, part, places):
     value, companions = CHANGES[name]
     companions = {**companions, **CHANGES_OF_TRAINER["sft"].get(name, {})}
-    assert plan_of("sft", places, {**companions, name: value})[part] != plan_of("sft", places, companions)[part]
+    assert plan_of("sft", places, {**companions, name: value})[part] != usual_plan_of("sft", places, companions)[part]
 
 
 # ---- which length decides

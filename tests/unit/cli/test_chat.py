@@ -20,6 +20,7 @@ from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.data.tokenize.prompt_format import FILE
 from autotrain_llm.run.generation.chat import Reply
+from support.fork_server import forked_python
 from support.models import TEMPLATE, build_llama
 from support.terminal import in_terminal
 
@@ -275,7 +276,7 @@ def test_a_terminal_obeys_the_names_and_not_the_answers(monkeypatch):
 
 @pytest.mark.slow
 def test_a_chat_in_a_terminal(chatty, here):
-    words = [sys.executable, "-m", "autotrain_llm", "chat", str(chatty), *SHORT]
+    words = [forked_python(), "-m", "autotrain_llm", "chat", str(chatty), *SHORT]
     session = (("Ctrl-D ends.", "red?"), ("> ", "/help"), ("/exit", "/exit"))
     screen, status = in_terminal(words, session, here, columns=200)
     assert status == 0 and "with the system prompt: Be short." in screen and "/save [FILE]" in screen

@@ -5,8 +5,6 @@ The file is also the program that the processes run.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -61,34 +59,29 @@ def train(rank: int, world: int, divides: int) -> dict[str, torch.Tensor]:
     return model.state_dict()
 
 
-@pytest.mark.parametrize("divides", [1, 2])
-def test_two_processes_end_with_the_weights_of_one(tmp_path, divides):
-    from support.fork_server import forked_python  # not on the path of the program
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory) -> Path:
+    """The weights of two processes, trained in both ways."""
+    from support.processes import run_together  # not on the path of the program
 
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    launch = [
-        forked_python(),
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        __file__,
-        str(tmp_path),
-        str(divides),
-    ]
-    done = subprocess.run(launch, env=environment, timeout=120, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    of_two = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    folder = tmp_path_factory.mktemp("two")
+    run_together([str(folder)], folder, program=(__file__,))
+    return folder
+
+
+@pytest.mark.parametrize("divides", [1, 2])
+def test_two_processes_end_with_the_weights_of_one(of_two, divides):
+    each, other = (torch.load(of_two / f"{divides}-{rank}.pt", weights_only=True) for rank in (0, 1))
     of_one, start = train(0, 1, 1), new_model().state_dict()
     for name, weight in of_one.items():
-        assert of_two[0][name].equal(of_two[1][name]), name
-        assert torch.allclose(of_two[0][name], weight, rtol=0, atol=1e-10), name
+        assert each[name].equal(other[name]), name
+        assert torch.allclose(each[name], weight, rtol=0, atol=1e-10), name
     assert not of_one["lm_head.weight"].equal(start["lm_head.weight"]), "nothing was trained"
 
 
 if __name__ == "__main__":
     torch.distributed.init_process_group("gloo")
-    this = torch.distributed.get_rank()
-    weights = train(this, torch.distributed.get_world_size(), int(sys.argv[2]))
-    torch.save(weights, Path(sys.argv[1]) / f"{this}.pt")
+    this, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    for way in (1, 2):
+        torch.save(train(this, world, way), Path(sys.argv[1]) / f"{way}-{this}.pt")
     torch.distributed.destroy_process_group()

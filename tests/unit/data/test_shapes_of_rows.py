@@ -441,7 +441,7 @@ def test_a_text_that_quotes_the_answer_is_named_and_not_offered_as_context(tmp_p
     ]
     finding = opened(tmp_path, rows).findings[0]
     assert finding.code == "D181" and "tale" in finding.message
-    assert "--context-columns" not in finding.fix and "into the answers" in finding.fix
+    assert "--context-columns" not in finding.fix and "has the answer in it" in finding.fix
 
 
 def test_a_prompt_in_a_template_is_no_other_text(tmp_path):

@@ -78,7 +78,7 @@ def how_json_broke(line: str) -> tuple[str, str] | None:
     """The cause why a line is not valid JSON, and how to correct it; None if the cause is not recognised."""
     text = line.strip()
     if CONFLICT.match(text):
-        return "a Git merge conflict marker", "resolve the conflict: keep one side, and delete the three markers"
+        return ("a Git merge conflict marker", "resolve the conflict: keep one side, and delete the three markers")
     if text in ("{", "[", "}", "]", "},") or (text.startswith('"') and text.endswith((",", "{", "["))):
         return (
             "one object spread over several lines",
@@ -161,6 +161,29 @@ class OtherContent(NamedTuple):
     encoding: str = ""
 
 
+# Rows and subtitles that are written as text, by their first lines.
+TEXT_FORMS = (
+    (
+        re.compile(rb"(?:\xef\xbb\xbf)?#separator:\w+\r?\n"),
+        OtherContent(
+            "is an export of Anki, with a card in each line",
+            'write each card as a row, {"prompt": "front", "completion": "back"}, into a .jsonl file; or export it as CSV',
+        ),
+    ),
+    (
+        re.compile(rb"(?:id:\S*\t)?text:[^\n]*\t(?:labels|eval_labels|episode_done):"),
+        OtherContent(
+            "is a dialogue file of ParlAI, with text: and labels: in each line",
+            'write each episode as a row of messages, {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}, into a .jsonl file',
+        ),
+    ),
+    (
+        re.compile(rb"(?:\xef\xbb\xbf)?(?:WEBVTT[^\n]*\r?\n(?:[^\n]*\r?\n){0,6}?)?(?:\d+\r?\n)?\d\d?:\d\d(?::\d\d)?[.,]\d{3} --> \d\d?:\d\d"),
+        OtherContent("is a file of subtitles, with the times of each", "take out the numbers and times, and leave a blank line between texts that don't belong together"),
+    ),
+)  # fmt: skip
+
+
 def other_content(data: bytes, name: str, rows: bool = True) -> OtherContent | None:
     """What a file contains instead of text, or of `rows`; None if nothing contradicts its name."""
     head = data[:HEAD]
@@ -169,6 +192,9 @@ def other_content(data: bytes, name: str, rows: bool = True) -> OtherContent | N
     if rows and HTML.match(head):
         what = "is an HTML page, as a link or a login answers in place of a file"
         return OtherContent(what, "download the file itself (its raw or resolve link)")
+    form = None if rows else next((form for pattern, form in TEXT_FORMS if pattern.match(head)), None)
+    if form is not None:
+        return form
     for mark, kind in KINDS.items():
         if head.startswith(mark):
             what, fix = OFFICE.get(Path(name).suffix.lower(), kind) if mark in ZIP else kind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +18,17 @@ from autotrain_llm.data.formats.column_names import (
     BESIDE_TOKENS,
     CHOSEN,
     COMPLETION,
+    COUNT,
     IDEAL,
+    INSIDE,
     JUDGEMENT,
+    JUDGES,
     LABEL,
     LANGUAGE_OF_THE_ANSWER,
+    LIMIT,
     LINKS,
     MEDIA,
+    NEUTRAL_WORDS,
     OF_THE_ANSWER,
     ORIGIN,
     PREFERENCE_LABEL,
@@ -35,23 +41,36 @@ from autotrain_llm.data.formats.column_names import (
     TOKEN_MASK,
     TOOLS,
     TURN_MASK,
+    VERDICT_WORDS,
     WEIGHT,
     WORDS_OF_A_PHRASE,
     WORDS_OF_A_TITLE,
+    is_good,
     is_metadata,
     is_phrase,
+    words_of,
 )
 from autotrain_llm.data.formats.detect import ANSWER_ROLES, ColumnMapping
-from autotrain_llm.data.formats.quoting import LEAST_ANSWER
+from autotrain_llm.data.formats.quoting import LEAST_ANSWER, gives_away
 from autotrain_llm.data.formats.token_rows import IDS, TOKENS
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import DataRequest
-from autotrain_llm.data.rules.columns import a_key_is_not_used, a_value_is_written_as_json, columns_are_not_used
+from autotrain_llm.data.rules.columns import (
+    a_key_is_not_used,
+    a_value_is_written_as_json,
+    columns_are_not_used,
+    contexts_hold_the_answers,
+)
 from autotrain_llm.data.rules.conversations import started_answers_are_left_out
 from autotrain_llm.data.rules.splits import rows_belong_to_another_split
 from autotrain_llm.data.turns import ROLE_KEYS
 from autotrain_llm.data.wording import plain
 
+ANSWERED = ("prompt/completion", "alpaca", "messages", "sharegpt")
+JUDGING_KEY = re.compile(
+    r"(?:\A|_)(?:pref|preference|preferred|rank|ranking|rating|score|vote|winner|better|best|judge?ment|verdict)(?:_|\Z)"
+)
+SENTENCE_END = re.compile(r"[.!?。！？]+(?=\s|\Z)")
 PAIRED = ("preference", "chosen answers")
 # Of a prompt that is repeated: its length, and that of the markers around it, in characters.
 FEWEST_LETTERS, MARKERS = 12, 160
@@ -74,6 +93,9 @@ class _UnreadColumn:
     is_beside_ids: bool = True  # has an item for each token of the row
     rows: int = 0
     rows_with_answer: int = 0  # rows of which the value repeats an answer
+    rows_around_answer: int = 0  # rows of which the value has the answer in it, with more around it
+    rows_measured: dict[str, int] = field(default_factory=dict)  # by measure, the rows of whose answer it is the value
+    verdicts: set[bool | None] = field(default_factory=set)  # what the values say of an answer: good, bad, or neither
     markers: frozenset[str] | None = None  # words around the row's own texts in the first row
     distinct: set[str] = field(default_factory=set)
     is_numbers: bool = True
@@ -90,6 +112,10 @@ class _UnreadColumn:
             # A chat template has the same words around every row; a text that quotes the row has others each time.
             self.repeats_row = markers is not None and self.markers is not None and markers <= self.markers
         self.rows_with_answer += _gives_answer_away(value, example)
+        self.rows_around_answer += _holds_answer(value, example)
+        for measure in _measures_met(value, example):
+            self.rows_measured[measure] = self.rows_measured.get(measure, 0) + 1
+        self.verdicts.add(None if isinstance(value, list | dict) else is_good(value))
 
     def look_for_phrases(self, name: str, value: Any) -> None:
         """Record the phrases in a value; two words are the name of a person or a model, and in a column of anything else a title."""
@@ -113,6 +139,16 @@ class _UnreadColumn:
         if self.is_numbers:
             return not self.counts_rows
         return all(A_SIDE.fullmatch(value.strip().lower()) for value in self.distinct)
+
+    @property
+    def is_verdict(self) -> bool:
+        """Whether the values say good of some answers and bad of others."""
+        return {True, False} <= self.verdicts
+
+    @property
+    def measures_answers(self) -> bool:
+        """Whether a number says how long the answer of each row is."""
+        return self.differs and self.is_numbers and max(self.rows_measured.values(), default=0) == self.rows
 
     @property
     def is_free_text(self) -> bool:
@@ -143,6 +179,7 @@ class ColumnAccount:
         self._opened = 0  # rows that end with such a turn
         self._unread: dict[str, _UnreadColumn] = {}
         self._row: tuple[str, str] = ("", "")  # the prompt and the answer of the row that is looked at
+        self._around_answers: dict[str, int] = {}  # by context, the rows of which it has the answer in it
         # By column and prompt, the answers for each value.
         self._answers_by_value: dict[str, dict[str, dict[str, set[str]]]] = {}
 
@@ -151,6 +188,10 @@ class ColumnAccount:
         self.rows += 1
         if self.rows <= LOOKED_AT:
             self._row = _prompt_and_answer(example)
+        for column in self.request.context_columns if self.rows <= LOOKED_AT else ():
+            self._around_answers[column] = self._around_answers.get(column, 0) + _holds_answer(
+                cells.row.get(column), example
+            )
         if len(cells.taken) < len(cells.columns):
             for role in cells.columns.keys() - cells.taken:
                 self._look(cells.columns[role], cells, example)
@@ -191,7 +232,7 @@ class ColumnAccount:
         elif not unread.differs:
             unread.differs = value != unread.first
         if self.rows <= LOOKED_AT:
-            unread.only_metadata = unread.only_metadata and is_metadata(name, value)
+            unread.only_metadata = unread.only_metadata and _only_sorts(name, value)
             unread.look_for_repetition(value, example)
             unread.look_for_phrases(name, value)
             unread.look_for_numbers(value)
@@ -238,7 +279,8 @@ class ColumnAccount:
         is_judgement = plain(name) in (*LABEL, *JUDGEMENT, *WEIGHT, *SETTINGS, *MASKS) or self._says_which_is_better(
             plain(name), column
         )
-        tells_apart = self._tells_answers_apart(name, column)
+        is_judgement = is_judgement or self._judges_answers(name, column)
+        tells_apart = self._tells_answers_apart(name, column) or self._limits_answers(name, column)
         if plain(name) in MEDIA:
             return "not used"
         if request.rows == "prompts" and (plain(name) in ANSWERS or is_judgement):
@@ -259,9 +301,19 @@ class ColumnAccount:
         is_reported = column.differs or not is_in_each or self.rows == 1 or _parts_of_prompt(column.first)
         return "not used" if is_reported else "the same in each row"
 
-    def observe(self, file: str, already: frozenset[str] = frozenset()) -> None:
-        """Report the columns that are not used, except those that were reported already."""
+    def observe(
+        self,
+        file: str,
+        already: frozenset[str] = frozenset(),
+        answering: Callable[[list[str]], list[str]] | None = None,
+    ) -> None:
+        """Report the columns that are not used, except those that were reported already. Of these, `answering` gives those that could be trained on as the
+        answer to the text."""
         self._observe_splits(file)
+        rows = min(self.rows, LOOKED_AT)
+        for column, around in self._around_answers.items():
+            if around == rows > 1:
+                self.observations.add(contexts_hold_the_answers, file=file, column=column)
         if len(self._answers) < min(2, self._answered):  # the same turn in all rows
             start, rows = next(iter(self._answers)), self._answered
         else:
@@ -275,9 +327,10 @@ class ColumnAccount:
             inside = {name: _parts_of_prompt(columns[name]) for name in unused}
             text = self.mapping.columns.get("text", "")
             where = "the prompt" if self.mapping.format != "text" else "the text"
-            self.observations.add(
-                columns_are_not_used, file=file, columns=columns, kinds=kinds, inside=inside, where=where, text=text
-            )
+            free = [name for name in unused if kinds[name] in ("", "answer")] if text else []
+            answers = answering(free) if answering is not None and self.request.rows == "conversations" else []
+            facts = {"columns": columns, "kinds": kinds, "inside": inside, "where": where, "text": text}
+            self.observations.add(columns_are_not_used, file=file, **facts, answering=answers)
 
     def _says_which_is_better(self, name: str, column: _UnreadColumn) -> bool:
         """Whether a column beside two answers may say which of them is better: by its name, or, where the names of the answers' columns don't say
@@ -288,7 +341,25 @@ class ColumnAccount:
             return True
         if self.mapping.is_judged or any(SAYS_IT_IS_BETTER.search(plain(answers)) for answers in self._answer_columns):
             return False
+        if isinstance(column.first, list | dict):
+            return column.differs and any(JUDGING_KEY.search("_".join(words_of(key))) for key in _keys(column.first))
         return column.differs and column.may_compare and not is_metadata(name, 0)
+
+    def _judges_answers(self, name: str, column: _UnreadColumn) -> bool:
+        """Whether a column says of some rows that their answer is good and of others that it is bad: in words for that, or under the name of a judgement."""
+        if not column.is_verdict or self.mapping.format in PAIRED or self.request.rows == "prompts":
+            return False
+        words = {value.strip().casefold() for value in column.distinct}
+        return words <= NEUTRAL_WORDS | VERDICT_WORDS and (
+            not words.isdisjoint(VERDICT_WORDS) or JUDGES.search("_".join(words_of(name))) is not None
+        )
+
+    def _limits_answers(self, name: str, column: _UnreadColumn) -> bool:
+        """Whether a number says how long an answer may be or is: by its name, or where it counts something in the answer of each row."""
+        if not column.is_numbers or not column.differs or self.mapping.format not in ANSWERED:
+            return False
+        words = "_".join(words_of(name))
+        return LIMIT.search(words) is not None or (COUNT.search(words) is not None and column.measures_answers)
 
     def _kind(self, column: str) -> str:
         """What a column that is not used is probably about, for the advice."""
@@ -308,10 +379,14 @@ class ColumnAccount:
             return "prompt"
         if name in MASKS and self.mapping.format == "text":
             return "mask"
-        if self._tells_answers_apart(column, unread):
+        if self._judges_answers(column, unread):
+            return "verdict"
+        if self._tells_answers_apart(column, unread) or self._limits_answers(column, unread):
             return ""
         if not unread.holds_text:
             return "setting"
+        if unread.rows_around_answer == unread.rows and self.request.rows != "prompts":
+            return "whole"
         can_be_joined = self.request.rows == "conversations" and self.mapping.format not in ("text", "chosen answers")
         if can_be_joined and "reasoning" not in self.mapping.columns and REASONING.search(name):
             return "reasoning"
@@ -349,6 +424,25 @@ def _prompt_and_answer(example: Example) -> tuple[str, str]:
     return str(example.prompt), str(example.completion or "")
 
 
+def _only_sorts(name: str, value: Any) -> bool:
+    """Whether a value only identifies or sorts the row: by its name, or, of an object, by those of all that is in it."""
+    if is_metadata(name, value) or not isinstance(value, dict):
+        return is_metadata(name, value)
+    if any(plain(str(key)) in INSIDE for key in value):  # tools, a system prompt, …
+        return False
+    parts = [(key, one) for key, part in value.items() for one in (part if isinstance(part, list) else [part])]
+    return bool(parts) and all(
+        _only_sorts(str(key), one) if isinstance(one, str | dict) else not isinstance(one, list) for key, one in parts
+    )
+
+
+def _keys(value: Any) -> list[str]:
+    """The keys of all objects in a value."""
+    if isinstance(value, dict):
+        return [*map(str, value), *(key for part in value.values() for key in _keys(part))]
+    return [key for part in value for key in _keys(part)] if isinstance(value, list) else []
+
+
 def _parts_of_prompt(value: Any) -> list[str]:
     """The keys of an object under which there are tools or a system prompt."""
     cells = value.items() if isinstance(value, dict) else ()
@@ -359,6 +453,8 @@ def _is_content(key: str, value: Any) -> bool:
     """Whether a value that was not read holds text, and is no metadata, or judges what it stands beside."""
     if plain(key.rpartition(".")[2]) in (*LABEL, *JUDGEMENT):
         return not is_empty(value)
+    if JUDGES.search("_".join(words_of(key.rpartition(".")[2]))) and value in (-1, 0, 1):  # a thumb
+        return True
     texts = [leaf for leaf in _leaves(value) if isinstance(leaf, str)]
     return bool(texts) and (any(map(is_phrase, texts)) or not is_metadata(key.rpartition(".")[2], value))
 
@@ -394,6 +490,31 @@ def _gives_answer_away(value: Any, example: Example) -> bool:
         for text in texts
         for answer in answers
     )
+
+
+def _holds_answer(value: Any, example: Example) -> bool:
+    """Whether a text has the row's answer at its end or beginning, or a long one anywhere, and more."""
+    if not isinstance(value, str) or example.text is not None or example.chosen is not None:
+        return False
+    answers = example.answers()[-1:]
+    return any(answer.strip() != value.strip() and gives_away(value, answer) for answer in answers)
+
+
+def _measures_met(value: Any, example: Example) -> list[str]:
+    """What a number counts in the row's answer."""
+    number = _number(value)
+    if number is None or example.text is not None or example.chosen is not None:
+        return []
+    answer = (example.answers() or [""])[-1]
+    counts = {
+        "characters": len(answer),
+        "words": len(answer.split()),
+        "lines": len([line for line in answer.splitlines() if line.strip()]),
+        "verses": len(answer.split(" / ")),
+        "sentences": len(SENTENCE_END.findall(answer)),
+        "paragraphs": len([part for part in answer.split("\n\n") if part.strip()]),
+    }
+    return [measure for measure, count in counts.items() if count == number]
 
 
 def _leaves(value: Any) -> list[Any]:

@@ -92,8 +92,8 @@ class Cells:
         value = self.row.get(self.columns[role]) if role in self.columns else None
         return None if is_empty(value) else value
 
-    def text(self, role: str, *, is_prompt: bool = False) -> str:
-        """The text of a required cell. Raises RowUnusable if it is empty, or if a prompt is a list or an object."""
+    def text(self, role: str, *, is_prompt: bool = False, is_named: bool = False) -> str:
+        """The text of a required cell. Raises RowUnusable if it is empty, or if a prompt is a list or an object; one that was named is written as JSON."""
         column = self.columns[role]
         value = self.row.get(column)
         self.taken.add(role)
@@ -111,7 +111,7 @@ class Cells:
         if value is not None and key is not None:
             self.unread_in(role).update({name: part for name, part in value.items() if name != key})
             return str(value[key])
-        if is_prompt and isinstance(value, list | dict | bytes):
+        if is_prompt and isinstance(value, list | dict | bytes) and (not is_named or isinstance(value, bytes)):
             facts = {
                 "content": kind_of(value),
                 "flag": COLUMN_FLAGS["prompt_column" if role == "prompt" else "text_column"],

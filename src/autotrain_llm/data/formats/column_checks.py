@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +19,7 @@ from autotrain_llm.data.formats.column_names import (
     COMPLETION,
     JUDGEMENT,
     LABEL,
+    LINKS,
     MESSAGES,
     QUESTIONS,
     REJECTED,
@@ -26,6 +27,7 @@ from autotrain_llm.data.formats.column_names import (
     is_good,
     is_metadata,
     is_phrase,
+    words_of,
 )
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.convert import HH_TURN
@@ -65,7 +67,7 @@ from autotrain_llm.data.rules.conversations import (
     rows_are_turns_of_one_conversation,
     texts_are_taken_as_turns,
 )
-from autotrain_llm.data.rules.files import the_header_looks_like_a_row
+from autotrain_llm.data.rules.files import a_row_is_a_second_header, the_header_looks_like_a_row
 from autotrain_llm.data.rules.preferences import (
     chosen_and_rejected_are_the_same,
     judgements_contradict_each_other,
@@ -73,7 +75,7 @@ from autotrain_llm.data.rules.preferences import (
 )
 from autotrain_llm.data.rules.scores import pairs_are_ordered_by_one_score
 from autotrain_llm.data.rules.token_rows import token_ids_beside_text_are_not_used
-from autotrain_llm.data.turns import is_too_deep, parsed
+from autotrain_llm.data.turns import SPEAKER_FLAGS, is_too_deep, parsed
 from autotrain_llm.data.wording import close, kind_of, nearest, plain, shown
 
 WANTED = {
@@ -101,6 +103,10 @@ CONVERSATION_ID = re.compile(
     r"(?:conv|conversation|dialog|dialogue|thread|session|chat)(?:_?(?:id|ids|idx|index|no|num|number|ts|uuid|key|hash))?"
 )
 SPEAKERS = ("speaker", "speaker_id", "speaker_idx", "speaker_name", "sender", "sender_id", "sender_name")
+ID_NAME = re.compile(r"(?:\A|_)(?:id|uuid|guid|key|ts|no|number)\Z")
+REPLY_NAME = re.compile(r"parent|reply|replies|response|respond|previous|prev_|next|follows|quoted|thread|in_response")
+FEWEST_BELOW_A_HEADER = 4  # rows
+NO_WORD = re.compile(r"[\d.,:/+%€$£ T-]*\d[\d.,:/+%€$£ TZ-]*")  # a number, a date or a time
 TURN_NUMBER = re.compile(r"(?:turn|utterance|utt|message|msg)_?(?:id|idx|index|no|num|number)?")
 
 
@@ -235,6 +241,19 @@ def check_turns_in_rows(
     if speaker is not None and can_speak and _takes_turns(columns, speaker):
         observations.add(rows_are_turns_of_one_conversation, file=name, column=speaker, case="speaker")
         return
+    flag = columns.find(tuple(SPEAKER_FLAGS), "flag", "text")
+    if (
+        flag is not None
+        and flag not in request.ignored_columns
+        and mapping.format == "text"
+        and len({*map(str, columns.values[flag])}) == 2
+    ):
+        observations.add(rows_are_turns_of_one_conversation, file=name, column=flag, case="speaker")
+        return
+    link = _link_to_rows(columns, request.ignored_columns)
+    if link is not None:
+        observations.add(rows_are_turns_of_one_conversation, file=name, column=link, case="link")
+        return
     for column in columns.names:
         if column in request.ignored_columns or not CONVERSATION_ID.fullmatch(plain(column)):
             continue
@@ -248,6 +267,33 @@ def check_turns_in_rows(
         if follow and sum(map(len, follow)) * 2 > sum(map(len, rows_by_value.values())):
             observations.add(rows_are_turns_of_one_conversation, file=name, column=column)
             return
+
+
+def _link_to_rows(columns: Columns, ignored: Collection[str]) -> str | None:
+    """A column whose values identify other rows, those that come before or after: most are what a column of ids has in another row."""
+    written = {name: [_as_id(row.get(name)) for row in columns.rows] for name in columns.names if name not in ignored}
+    ids = [
+        name
+        for name, values in written.items()
+        if ID_NAME.search("_".join(words_of(name))) and len({*values}) == len(values) and None not in values
+    ]
+    for name, values in written.items():
+        filled = [(at, value) for at, value in enumerate(values) if value is not None]
+        if plain(name) in LINKS or not REPLY_NAME.search("_".join(words_of(name))) or len(filled) * 4 < len(values):
+            continue
+        for key in ids if name not in ids else ():
+            places = {value: at for at, value in enumerate(written[key])}
+            if sum(places.get(value, at) != at for at, value in filled) * 2 > len(filled):
+                return name
+    return None
+
+
+def _as_id(value: Any) -> str | None:
+    """An identifier as text: a whole number that pandas wrote as 12.0 is 12."""
+    if is_empty(value) or isinstance(value, list | dict | bool):
+        return None
+    text = str(value).strip()
+    return text.removesuffix(".0") if text.removesuffix(".0").isdecimal() else text
 
 
 def _takes_turns(columns: Columns, speaker: str) -> bool:
@@ -475,8 +521,8 @@ def _why_nothing_fits(columns: Columns, request: DataRequest) -> tuple[str, tupl
             return "judged text", (spoken, label)
     if rows_are_turns(columns):
         return "turns", ()
-    if request.rows == "scored" and (scores := _scores_of_answers(columns, request)):
-        return "scores", tuple(scores)
+    if request.rows in ("scored", "preferences") and (scores := _scores_of_answers(columns, request)):
+        return "scores" if request.rows == "scored" else "scores for pairs", tuple(scores)
     turns = [name for name in columns.names if columns.kind(name) in TURNS]
     if request.rows in TRAINED_AS_TOKENS and len(turns) == 1:
         return "turns and texts", (turns[0],)
@@ -485,6 +531,8 @@ def _why_nothing_fits(columns: Columns, request: DataRequest) -> tuple[str, tupl
         return "speakers", speakers
     if (items := _samples_in_a_list(columns, request)) is not None:
         return "items", (items,)
+    if (lists := _lists_of_answers(columns)) and request.rows == "conversations":
+        return "lists of texts", lists
     if (steps := _labelled_steps(columns)) is not None:
         return "steps", (steps,)
     holding = [name for name in columns.names if columns.kind(name) in ("list", "object", "texts")]
@@ -526,6 +574,8 @@ def _are_samples(columns: Columns, name: str, request: DataRequest) -> bool:
     items = [part for cell in columns.values[name] if isinstance(cell, list) for part in cell]
     if not items or not all(isinstance(part, dict) for part in items):
         return False
+    if len(columns.rows) == 1 and len(items) > 1 and not columns.texts():  # one object around the rows
+        return True
     inside = Columns(items)
     texts = [key for key in inside.texts() if any(is_phrase(str(value)) for value in inside.values[key])]
     words = {key: {*forms_of(key)} for key in texts}
@@ -536,6 +586,53 @@ def _are_samples(columns: Columns, name: str, request: DataRequest) -> bool:
         return bool(answering) and (len(texts) == 1 or any(not ANSWERING.isdisjoint(words[key]) for key in answering))
     asking = [key for key in texts if not ASKING.isdisjoint(words[key]) and key not in answering]
     return bool(answering and asking)
+
+
+def _lists_of_answers(columns: Columns) -> tuple[str, ...]:
+    """A column with several answers in each row, by its name, and another one with as good as several questions; empty where there is text to ask."""
+    lists = [name for name in columns.names if columns.kind(name) == "texts"]
+    answers = [name for name in lists if not ANSWERING.isdisjoint(forms_of(name))]
+    texts = [name for name in columns.texts() if any(is_phrase(str(value)) for value in columns.values[name])]
+    return (
+        (next(name for name in lists if name not in answers), answers[0])
+        if len(lists) == 2 and len(answers) == 1 and not texts
+        else ()
+    )
+
+
+def check_second_header(columns: Columns, name: str, observations: Observations) -> None:
+    """Report first rows of a CSV file that say once more what the columns are, as survey tools write them."""
+    if not without_packing(name).endswith(CELLS) or len(columns.rows) < FEWEST_BELOW_A_HEADER:
+        return
+    count = 0
+    for at, row in enumerate(columns.rows[:2]):
+        below = columns.rows[at + 1 if at else 2 :]
+        if _is_a_header(row, below):
+            count = at + 1
+    if count:
+        observations.add(
+            a_row_is_a_second_header, file=name, rows=count, cell=str(next(filter(None, columns.rows[0].values()), ""))
+        )
+
+
+def _is_a_header(row: Mapping[str, Any], below: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether no cell of a row is like those below it where these are numbers, dates or ids, or some cells write out the names of their columns."""
+    cells = {name: value for name, value in row.items() if isinstance(value, str) and value.strip()}
+    if len(cells) > 1 and all(value.startswith('{"ImportId"') for value in cells.values()):
+        return True
+    written = [name for name, value in cells.items() if words_of(value) == words_of(name) and value != name]
+    values = {name: [str(other.get(name) or "").strip() for other in below] for name in cells}
+    counted = [
+        name
+        for name, others in values.items()
+        if all(NO_WORD.fullmatch(value) for value in others if value) and any(others)
+    ]
+    unlike = [
+        name
+        for name in counted
+        if re.search(r"[^\W\d_]{3}", cells[name]) and not NO_WORD.fullmatch(cells[name].strip())
+    ]
+    return (bool(counted) and unlike == counted and (len(unlike) > 1 or len(cells) == len(row))) or len(written) > 1
 
 
 def _longer_texts(columns: Columns, name: str) -> bool:

@@ -15,7 +15,7 @@ QUESTION_WORDS = (
 )  # fmt: skip
 ANSWER_WORDS = (
     "antwort", "respuesta", "resposta", "risposta", "réponse", "reponse", "antwoord", "svar", "odpowiedź", "odpověď", "cevap", "ответ",
-    "відповідь", "جواب", "उत्तर", "jawaban", "trả_lời", "câu_trả_lời", "答案", "回答", "输出", "答え", "답변"
+    "lösung", "solución", "solução", "soluzione", "відповідь", "جواب", "उत्तर", "jawaban", "trả_lời", "câu_trả_lời", "答案", "回答", "输出", "答え", "답변"
 )  # fmt: skip
 MESSAGES = (
     "messages", "conversations", "conversation", "chat", "dialogue", "dialog", "dialogs", "dialogues", "turns", "utterances",
@@ -24,7 +24,7 @@ MESSAGES = (
 TEXT = ("text", "content", "document", "body", "article", "story", "passage", "code", "raw_content", "sentence")
 PROMPT = (
     "prompt", "question", "query", "instruction", "input", "inputs", "problem", "user", "human", "source", "request", "input_text",
-    "context", "anchor", *QUESTION_WORDS
+    "context", "ctx", "anchor", *QUESTION_WORDS
 )  # fmt: skip
 COMPLETION = (
     "completion", "response", "answer", "output", "target", "solution", "reply", "assistant", "gpt", "target_text",
@@ -152,6 +152,50 @@ UNSPACED = re.compile(
 LIKE_A_CODE = re.compile(r"[\w.:;/\\#@$&%+=~?!*,|<>-]+", re.ASCII)
 # The row that comes before this one in a conversation of several rows.
 LINKS = ("parent_id", "parent_message_id", "reply_to", "in_reply_to", "previous_id")
+# What people write of an answer that they have judged; words that say the same of anything else are neutral, and so are those for no judgement.
+VERDICT_WORDS = frozenset(
+    (
+        "good", "bad", "accept", "accepted", "reject", "rejected", "approve", "approved", "disapproved", "like", "liked", "dislike", "disliked",
+        "thumbs_up", "thumbs_down", "thumbs up", "thumbs down", "thumbsup", "thumbsdown", "helpful", "unhelpful", "correct", "incorrect", "right",
+        "wrong", "pass", "passed", "fail", "failed", "👍", "👎", "✅", "❌",
+    )
+)  # fmt: skip
+NEUTRAL_WORDS = frozenset(
+    (
+        "true",
+        "false",
+        "yes",
+        "no",
+        "y",
+        "n",
+        "1",
+        "0",
+        "-1",
+        "up",
+        "down",
+        "safe",
+        "unsafe",
+        "ignore",
+        "skip",
+        "none",
+        "neutral",
+        "unsure",
+        "1.0",
+        "0.0",
+    )
+)
+JUDGES = re.compile(
+    r"(?:\A|_)(?:feedback|ratings?|rated|quality|correct|accepted|approved|rejected|thumbs?|votes?|voted|liked?|likes|good|helpful|"
+    r"judge?ments?|verdict|score|scores|passed|is_ok|ok)(?:_|\Z)"
+)
+# How long an answer may be, and how many parts it has.
+LIMIT = re.compile(
+    r"\A(?:max|min|maximum|minimum|target|desired|required|requested|wanted)_(?:\w+_)?(?:words?|tokens?|chars?|characters?|lines?|sentences?|paragraphs?|"
+    r"length|len|items?|syllables?)\Z|(?:_|\A)(?:words?|char|character|length|line|sentence)_(?:limit|max|min|budget)\Z"
+)
+COUNT = re.compile(
+    r"(?:\A|_)(?:num|number|n|count|how_many)_|_count\Z|(?:\A|_)(?:words|lines|sentences|paragraphs|verses|length)\Z"
+)
 # What only a model of images or sounds could read.
 MEDIA_NAMES = """
 image images img image_path image_paths image_url picture pictures photo audio audios video videos pixel_values

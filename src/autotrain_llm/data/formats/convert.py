@@ -145,7 +145,7 @@ class Converter:
         if is_written or is_conversation(value) or (column in self.mapping.alternating and is_alternating(value)):
             return self.turns(example, cells, role)
         return (
-            cells.text(role, is_prompt=True)
+            cells.text(role, is_prompt=True, is_named=self.request.is_named("prompt_column"))
             if role == "prompt"
             else cells.answer(role, is_python=column in self.mapping.python_values)
         )

@@ -3,6 +3,7 @@ order; then, for every format, the columns that belong to the prompt besides the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -61,6 +62,21 @@ GRADED = "prompt/completion/scores"  # the format of answers with several scores
 NESTED_ROWS = {"paragraphs": "qas", "qas": "question"}  # by the column, a key of each of its rows
 TABLES = ("data", "rows", "records", "items", "entries", "examples", "samples", "faq", "faqs")
 INPUT_AND_OUTPUT = (("input", "output"), ("input", "response"), ("input", "completion"), ("input", "answer"))
+SIGN_IN_A_NAME = re.compile(r"(.*?)((?<![a-z0-9])[a-h0-9](?![a-z0-9])|(?<=[a-z])[0-9](?![a-z0-9]))(.*)")
+BETWEEN_SIGNS = re.compile(r"\s*[,;/|]\s*|\s+")
+KEYS_OF_CHOICES = (
+    "label",
+    "gold",
+    "answer_index",
+    "answer_idx",
+    "correct_index",
+    "correct_answer_index",
+    "correct_choice_index",
+    "gt",
+)
+VERDICTS_IN_PLACE_OF_ANSWERS = frozenset(
+    ("accept", "accepted", "reject", "rejected", "ignore", "ignored", "approve", "approved")
+)
 MARKERS_OF_A_TURN = 80  # characters
 SHORTEST_QUOTE = 24  # characters of an answer; a shorter one may be a choice that its question names
 OPPOSITES = {
@@ -315,7 +331,7 @@ def pair(columns: Columns, request: DataRequest) -> ColumnMapping | None:
         return None
     prompt = prompt or _prompt(columns) or columns.find(QUESTIONS, "number") or _object_with_a_prompt(columns)
     others = tuple(name for name in COMPLETION if name != plain(prompt or ""))
-    completion = completion or columns.find(others, *SIDE) or columns.find(others, *ANSWER)
+    completion = completion or _completion(columns, others)
     turns = _turns_to_answer(columns) if prompt is None or columns.kind(prompt) != "text" else None
     completion = completion or (_ideal(columns) if turns is not None else None)
     if completion is not None and turns is not None:
@@ -325,6 +341,33 @@ def pair(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     if prompt is None or completion is None or prompt == completion:
         return None
     return ColumnMapping("prompt/completion", {"prompt": prompt, "completion": completion})
+
+
+def _completion(columns: Columns, names: Sequence[str]) -> str | None:
+    """A column under one of these names, text before anything else, of which the values are no judgements; or the key of the choices in other columns."""
+    usual = [
+        name for name in names if (column := columns.find((name,))) is None or not _are_verdicts(columns.values[column])
+    ]
+    told = numbered_choices(columns) or _numbers_of_choices(columns)
+    return columns.find(usual, *SIDE) or columns.find(usual, *ANSWER) or (told[1] if told is not None else None)
+
+
+def _numbers_of_choices(columns: Columns) -> tuple[list[str], str] | None:
+    """A list of choices in each row, and a column with the number of the right one."""
+    choices = columns.find(CHOICES, "list", "texts")
+    key = columns.find(KEYS_OF_CHOICES, "number", "text") if choices is not None else None
+    if choices is None or key is None:
+        return None
+    sizes = [
+        (str(row.get(key)), len(row.get(choices) or ())) for row in columns.rows if isinstance(row.get(choices), list)
+    ]
+    are_numbers = all(number.isdecimal() and int(number) <= size for number, size in sizes)
+    return ([choices], key) if sizes and are_numbers else None
+
+
+def _are_verdicts(values: Sequence[Any]) -> bool:
+    """Whether all values say whether another column was accepted."""
+    return bool(values) and {str(value).strip().lower() for value in values} <= VERDICTS_IN_PLACE_OF_ANSWERS
 
 
 def _prompt(columns: Columns) -> str | None:
@@ -583,7 +626,9 @@ def _with_prompt_parts(mapping: ColumnMapping, columns: Columns, request: DataRe
     }
     if mapping.format == "text" or mapping.columns.keys() & {"messages"}:
         return replace(mapping, columns=roles)
-    choices = _choices(columns)
+    choices, told = _choices(columns), numbered_choices(columns)
+    if told is not None and told[1] in (roles.get("completion"), roles.get("output")):
+        choices = told[0]
     choices = choices if all(map(free, choices)) else []  # one of them is an answer
     roles |= {f"{CHOICE_ROLE} {at}" if at > 1 else CHOICE_ROLE: name for at, name in enumerate(choices, 1)}
     first, is_assumed = _first_choice(columns, roles, choices)
@@ -611,13 +656,38 @@ def _choices(columns: Columns) -> list[str]:
     return []
 
 
+def numbered_choices(columns: Columns) -> tuple[list[str], str] | None:
+    """Columns of one choice each, whose names differ in a letter or a number alone, `Antwort A` or `Answer 1 - max 75 characters`, and the only other column
+    whose cells name some of them, `B` or `1,3`; None where there is no such column."""
+    by_name: dict[tuple[str, str], dict[str, str]] = {}
+    for name in columns.names:
+        match = SIGN_IN_A_NAME.fullmatch(plain(name))
+        if match:
+            by_name.setdefault((match[1], match[3]), {})[match[2]] = name
+    for signs in by_name.values():
+        names = [signs[sign] for sign in sorted(signs)]
+        if len(signs) < 2 or not any("".join(sorted(signs)) in order for order in ("abcdefgh", "0123456789")):
+            continue
+        keys = [name for name in columns.names if name not in names and _name_choices(columns.values[name], {*signs})]
+        if len(keys) == 1 and min(signs) in "a01":
+            return names, keys[0]
+    return None
+
+
+def _name_choices(values: Sequence[Any], signs: set[str]) -> bool:
+    """Whether each cell names one or several of some choices, and not all the same."""
+    parts = [set(BETWEEN_SIGNS.split(str(value).strip().lower())) for value in values]
+    return len(parts) > 1 and all(part <= signs for part in parts) and len(set().union(*parts)) > 1
+
+
 def _first_choice(columns: Columns, roles: dict[str, str], choices: Sequence[str]) -> tuple[str, bool]:
     """The label of the first choice: a letter; or, where the answers are numbers, 0 or 1. And whether that number is only assumed."""
     answer = next((roles[role] for role in ("completion", "output", "chosen") if role in roles), "")
-    digits = {str(value).strip() for value in columns.values.get(answer, [])}
+    digits = {sign for value in columns.values.get(answer, []) for sign in BETWEEN_SIGNS.split(str(value).strip())}
     if not choices or not digits or not all(value.isdigit() and len(value) == 1 for value in digits):
         return "A", False
-    last = plain(choices[0])[-1]
+    sign = SIGN_IN_A_NAME.fullmatch(plain(choices[0]))
+    last = sign[2] if sign else plain(choices[0])[-1]
     if len(choices) > 1 and last.isdigit():  # option1, option2
         return last, False
     cells = columns.values[choices[0]]
@@ -716,7 +786,8 @@ def _have_ids(parts: list[dict[str, Any]]) -> bool:
 
 def _examples_of_an_instruction(columns: Columns) -> str | None:
     """The only column of lists of objects, each with an input and its output, where the instruction to all of them stands beside the list."""
-    if columns.find(("instruction",), "text") is None or _has_answer(columns):
+    instruction = columns.find(("instruction", "definition"), "text", "list", "texts")
+    if instruction is None or _has_answer(columns):
         return None
     found = []
     for name in columns.names:
@@ -724,9 +795,17 @@ def _examples_of_an_instruction(columns: Columns) -> str | None:
         parts = [part for cell in cells if isinstance(cell, list) for part in cell]
         if plain(name) in (*MESSAGES, *HISTORY) or not parts or not all(isinstance(cell, list) for cell in cells):
             continue
-        if all(isinstance(part, dict) and exchange_keys(part) in INPUT_AND_OUTPUT for part in parts):
+        if all(isinstance(part, dict) and _has_input_and_output(part) for part in parts) and "example" not in plain(
+            name
+        ):
             found.append(name)
     return found[0] if len(found) == 1 else None
+
+
+def _has_input_and_output(part: dict[str, Any]) -> bool:
+    """Whether an object has an input and its output, which may be a list of several."""
+    firsts = {key: value[0] if isinstance(value, list) and value else value for key, value in part.items()}
+    return exchange_keys(firsts) in INPUT_AND_OUTPUT
 
 
 def takes_less(columns: Columns, wrapper: str) -> bool:

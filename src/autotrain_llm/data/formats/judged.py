@@ -11,7 +11,7 @@ from typing import Any
 from autotrain_llm.data.files.read import Row
 from autotrain_llm.data.formats.column_names import CHOSEN, PREFERENCE_LABEL, REJECTED, is_metadata, words_of
 from autotrain_llm.data.formats.columns import Columns
-from autotrain_llm.data.turns import is_conversation, parsed
+from autotrain_llm.data.turns import ROLE_KEYS, ROLES, is_conversation, parsed
 from autotrain_llm.data.wording import plain
 
 ANSWERS = re.compile(
@@ -280,7 +280,9 @@ def _is_flag_of(columns: Columns, name: str, sign: str) -> bool:
 
 def _rated_objects(columns: Columns) -> JudgedAnswers | None:
     """A list of objects with an answer and its rating in each, as `completions` of UltraFeedback and `answers` of Nectar."""
-    found = [name for name in columns.names if columns.kind(name) == "list" and _keys_of(columns.values[name])]
+    found = [
+        name for name in columns.names if columns.kind(name) in ("list", "turns") and _keys_of(columns.values[name])
+    ]
     if len(found) != 1:
         return None
     column = found[0]
@@ -293,14 +295,29 @@ def _rated_objects(columns: Columns) -> JudgedAnswers | None:
     return JudgedAnswers((column,), (), _in_words(column, rating), compare)
 
 
+def _are_turns(objects: list[Any]) -> bool:
+    """Whether objects are turns of a conversation: the name of an author makes an answer none."""
+    if not is_conversation(objects):
+        return False
+    words = [
+        str(one[key]).strip().lower()
+        for one in objects
+        if isinstance(one, dict)
+        for key in ROLE_KEYS
+        if isinstance(one.get(key), str)
+    ]
+    return not words or not ROLES.keys().isdisjoint(words)
+
+
 def _keys_of(cells: list[Any]) -> tuple[str, str] | None:
     """The keys of the answer and of its rating in lists of objects."""
     objects = [part for cell in cells if isinstance(cell, list) for part in cell]
     if not objects or not all(isinstance(part, dict) for part in objects) or max(map(len, cells)) < 2:
         return None
     texts = [key for key in TEXT_KEYS if all(isinstance(part.get(key), str) for part in objects)]
-    ratings = [key for key in RATING_KEYS if all(_number(part.get(key)) is not None for part in objects)]
-    return (texts[0], ratings[0]) if texts and ratings and not is_conversation(objects) else None
+    named = [*RATING_KEYS, *(key for key in objects[0] if words_of(key)[-1] in RATING_KEYS)]
+    ratings = [key for key in named if all(_number(part.get(key)) is not None for part in objects)]
+    return (texts[0], ratings[0]) if texts and ratings and not _are_turns(objects) else None
 
 
 def _labelled_objects(columns: Columns) -> JudgedAnswers | None:
@@ -311,7 +328,7 @@ def _labelled_objects(columns: Columns) -> JudgedAnswers | None:
         return None
     text = next((key for key in TEXT_KEYS if all(isinstance(part.get(key), str) for part in objects)), None)
     label = next((key for key in LABEL_KEYS if all(type(part.get(key)) is bool for part in objects)), None)
-    if text is None or label is None or is_conversation(objects):
+    if text is None or label is None or _are_turns(objects):
         return None
 
     def compare(row: Row) -> tuple[Any, Any] | None:
@@ -362,7 +379,7 @@ def _key_of_two(cells: list[Any]) -> str | None:
         return None
     if all(isinstance(part, str) for part in parts):
         return ""
-    if not all(isinstance(part, dict) for part in parts) or is_conversation(parts):
+    if not all(isinstance(part, dict) for part in parts) or _are_turns(parts):
         return None
     return next((key for key in TEXT_KEYS if all(isinstance(part.get(key), str) for part in parts)), None)
 

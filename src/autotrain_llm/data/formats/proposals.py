@@ -25,7 +25,7 @@ from autotrain_llm.data.formats.column_names import (
 )
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.convert import Converter
-from autotrain_llm.data.formats.detect import TURNS, ColumnMapping, recognise
+from autotrain_llm.data.formats.detect import TURNS, ColumnMapping, numbered_choices, recognise
 from autotrain_llm.data.formats.judged import answers_with_signs
 from autotrain_llm.data.formats.paths import lifted, paths_of, value_at
 from autotrain_llm.data.formats.quoting import gives_away
@@ -82,6 +82,16 @@ def proposals(columns: Columns, request: DataRequest) -> list[Proposal]:
     return found
 
 
+def answering(columns: Columns, request: DataRequest, text: str, names: Sequence[str]) -> list[str]:
+    """Those of some columns that could be trained on as the answer to a text."""
+    found = []
+    for name in names:
+        examples = rows_made(columns, request, {"prompt_column": text, "text_column": name})
+        if examples is not None and _are_worth_training(examples, request):
+            found.append(name)
+    return sorted(found, key=lambda name: -_answers({*forms_of(name)}, name))
+
+
 def _tried(columns: Columns, request: DataRequest, candidate: _Candidate, is_named: bool) -> Proposal | None:
     """What some columns would make of the rows, if that is worth offering; with a context where prompts have other answers without it."""
     languages = [
@@ -90,6 +100,8 @@ def _tried(columns: Columns, request: DataRequest, candidate: _Candidate, is_nam
         if LANGUAGE_OF_THE_ANSWER.search(plain(name)) and len({*columns.values[name]}) > 1
     ]
     given = (*candidate.contexts, *languages) if "prompt_column" in candidate.columns else candidate.contexts
+    if _repeat_each_other(columns, candidate):
+        return None
     for contexts in (given, *((*given, name) for name in _that_tell_apart(columns, candidate))):
         examples = rows_made(columns, request, candidate.columns, contexts)
         if examples is not None and _are_worth_training(examples, request):
@@ -97,9 +109,18 @@ def _tried(columns: Columns, request: DataRequest, candidate: _Candidate, is_nam
     return None
 
 
+def _repeat_each_other(columns: Columns, candidate: _Candidate) -> bool:
+    """Whether the answer is in the prompt, or the prompt in the answer, in most rows."""
+    prompt, answer = candidate.columns.get("prompt_column"), candidate.columns.get("text_column")
+    if prompt is None or answer is None:
+        return False
+    pairs = [(str(value_at(row, prompt)), str(value_at(row, answer))) for row in columns.rows]
+    return sum(gives_away(one, other) or gives_away(other, one) for one, other in pairs) * 2 > len(pairs)
+
+
 def _that_tell_apart(columns: Columns, candidate: _Candidate) -> Iterator[str]:
     """Columns that say which of several answers to a prompt is wanted: the same prompt has another answer with each of their values."""
-    prompt, answer = candidate.columns.get("prompt_column"), candidate.columns.get("text_column")
+    prompt, answer = (candidate.columns.get("prompt_column"), candidate.columns.get("text_column"))
     if prompt is None or answer is None or candidate.contexts:
         return
     for name in columns.names:
@@ -204,6 +225,11 @@ class _Inside:
         self.texts = [
             name for name in whole if self.columns.kind(name) in READABLE and not _holds_names(name, self.columns)
         ]
+        choices, key = numbered_choices(columns) or ([], None)
+        self.texts = [name for name in self.texts if name not in choices]
+        self.key = key
+        if key is not None and key not in self.texts:
+            self.texts.append(key)
         lists = [name for name in whole if self.columns.kind(name) in ("list", "object", "texts")]
         self.lists = [name for name in lists if "." not in name and not _is_around(name, self.texts)]
 
@@ -278,7 +304,7 @@ def _pairs(inside: _Inside) -> Iterator[tuple[_Candidate, bool]]:
     order = {name: at for at, name in enumerate(inside.columns.names)}
     rivals = answers_with_signs(inside.columns)
     for prompt, answer in permutations(inside.texts, 2):
-        if prompt in rivals:
+        if prompt in (*rivals, inside.key) or inside.key not in (None, answer):
             continue
         score, is_named = _score(inside, prompt, answer)
         score += order[prompt] < order[answer]
@@ -289,6 +315,11 @@ def _pairs(inside: _Inside) -> Iterator[tuple[_Candidate, bool]]:
             ranked.append((score - 3, False, _Candidate({"prompt_column": prompt, "text_column": answer})))
             if not any(other != prompt for other in inside.texts):
                 ranked.append((-4, False, _Candidate({"text_column": prompt}, (answer,))))
+    if not inside.texts:  # what is described, and its description among other things
+        lists = [
+            _Candidate({"prompt_column": one, "text_column": other}) for one, other in permutations(inside.lists, 2)
+        ]
+        ranked += [(_answers({*forms_of(one.columns["text_column"])}, ""), False, one) for one in lists]
     ranked.sort(key=lambda one: -one[0])
     best = ranked[0][0] if ranked else 0
     yield from ((candidate, is_named) for score, is_named, candidate in ranked[:MOST_TRIED] if score >= best - 3)
@@ -309,7 +340,7 @@ def _score(inside: _Inside, prompt: str, answer: str) -> tuple[float, bool]:
     largest = max(map(inside.size, inside.texts))
     score += (inside.size(prompt) + inside.size(answer)) / largest / 2  # those that hold most text come first
     values = inside.columns.values
-    if inside.columns.kind(answer) == "text" and not _is_prose(inside, answer) and answers < 3:
+    if inside.columns.kind(answer) == "text" and not _is_prose(inside, answer) and answers < 3 and answer != inside.key:
         score -= 2
     if inside.columns.kind(prompt) == "text" and not _is_prose(inside, prompt) and asks < 3:
         score -= 1

@@ -27,6 +27,7 @@ from autotrain_llm.data.formats.column_checks import (
     check_columns,
     check_header,
     check_named_columns,
+    check_second_header,
     check_token_ids,
     check_turns_in_rows,
     check_unused_half,
@@ -39,6 +40,7 @@ from autotrain_llm.data.formats.detect import GRADED, ColumnMapping, nested_rows
 from autotrain_llm.data.formats.graded import GradedAs, labels_of
 from autotrain_llm.data.formats.judged import judged_answers
 from autotrain_llm.data.formats.paths import lifted, value_at
+from autotrain_llm.data.formats.proposals import answering
 from autotrain_llm.data.formats.talks import exchange_in, talk_in, with_told_roles
 from autotrain_llm.data.formats.token_rows import TOKENS
 from autotrain_llm.data.load.split import hold_out, possible_share, rows_to_hold_out
@@ -130,7 +132,9 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> Dataset
         request.rows,
         eval_path=request.eval_path,
     )
-    converter.account.observe(name, reading.reported)
+    columns = Columns(cells for table in tables if not isinstance(table.rows, Stream) for _, _, cells in table.first())
+    offer = partial(answering, columns, request, mapping.columns.get("text", "")) if columns.rows else None
+    converter.account.observe(name, reading.reported, offer)
     dataset.unused = converter.account.unused()
     dataset.held_out = reading.held_out
     dataset.turns = BY_TURNS if mapping.alternating else CALLS if mapping.calls else None
@@ -236,13 +240,7 @@ def _hub_splits(reading: Reading, source: Source, flag: str) -> dict[str, Any]:
 
 
 def _read_split(
-    reading: Reading,
-    source: Source,
-    splits: dict[str, Any],
-    split: str,
-    flag: str,
-    data_flag: str,
-    most: int | None,
+    reading: Reading, source: Source, splits: dict[str, Any], split: str, flag: str, data_flag: str, most: int | None
 ) -> list[Table]:
     """The tables of one split, with together the first `most` rows."""
     most = _least(most, reading.request.most_rows)
@@ -335,6 +333,7 @@ def column_mapping(reading: Reading, tables: list[Table], flag: str) -> tuple[Co
                 columns, mapping = inside, inner
                 tables = reading.reshape(tables, methodcaller("unwrapped", wrapper))
                 break
+    check_second_header(columns, name, observations)
     columns, mapping, tables = _with_turns(reading, columns, mapping, tables)
     if mapping is None and lacks_a_pair(columns, request):
         observe_unrecognised(columns, request, name, observations, flag)
@@ -372,7 +371,7 @@ def _with_exchange(
     mapping = recognise(inside, replace(request, prompt_column=exchange.request, text_column=exchange.answer))
     if mapping is None:
         return columns, None, tables
-    return inside, mapping, reading.reshape(tables, methodcaller("changed", exchange.row))
+    return (inside, mapping, reading.reshape(tables, methodcaller("changed", exchange.row)))
 
 
 def _with_turns(
@@ -508,7 +507,7 @@ def _evaluation(
             dataset.valid = _converted(reading, converter, tables, "--valid-split")
         dataset.valid_from = f"the split {request.valid_split}"
         if not dataset.valid:
-            name, flag = listed(table.file for table in valid_tables), f"--valid-split {request.valid_split}"
+            name, flag = (listed(table.file for table in valid_tables), f"--valid-split {request.valid_split}")
             observations.add(no_row_can_be_evaluated, source=flag, name=name, parameter="valid_split")
         check_overlap(dataset.train, dataset.valid, "--valid-split", observations)
     elif request.valid_split is not None:

@@ -69,7 +69,7 @@ class PreparedRows:
         number, line, row = raw
         return example_of(file, number, line, row, self.info.renamed)
 
-    def observe(self, file: str, already: frozenset[str] = frozenset()) -> None:
+    def observe(self, file: str, already: frozenset[str] = frozenset(), answering: object = None) -> None:
         """What is not used was reported when the rows were prepared."""
 
     def unused(self) -> dict[str, str]:

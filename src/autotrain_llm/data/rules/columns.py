@@ -101,6 +101,13 @@ def no_format_fits_the_columns(
                 f"--num-labels {len(about)}, which trains a model with these scores as its outputs: {', '.join(about)}; or, for pairs, a row of two "
                 "answers to each prompt, the one with the better score in chosen and the other in rejected"
             )
+        case "scores for pairs":
+            fix = (
+                f"write a row of two answers to each prompt, the one with the better score ({', '.join(about)}) in chosen and the other in rejected; or "
+                f"--trainer reward --num-labels {len(about)}, which trains a model with these scores as its outputs"
+            )
+        case "lists of texts":
+            fix = f"write a row for each text of {first}, as its prompt, with a text of {shown(about[1])} as its completion"
         case "judged text":
             label = shown(about[1])
             fix = (
@@ -170,10 +177,7 @@ def _naming(parameters: Sequence[str], proposed: Sequence[tuple[Mapping[str, Any
     return "; or ".join(ways)
 
 
-@rule(
-    "D111",
-    example=Example(PPO + "rows.jsonl", PPO + "rows.jsonl", rows='{"input_ids": [1, 2, 3]}\n', good=PROMPTS),
-)
+@rule("D111", example=Example(PPO + "rows.jsonl", PPO + "rows.jsonl", rows='{"input_ids": [1, 2, 3]}\n', good=PROMPTS))
 def rows_are_token_ids(file: str, column: str, trainer: str, needs: str) -> Iterator[Finding]:
     """The rows are token ids, and the trainer needs text.
 
@@ -251,10 +255,7 @@ def a_cell_is_empty(column: str, value: str = "", case: str = "") -> Iterator[Fi
     yield Finding(f"{what}; the row was left out", fix, DATA)
 
 
-@rule(
-    "D115",
-    example=of_rows('{"text": "One.", "n": 1}\n', '{"text": "One.", "n": "1"}\n', flags=" --text-column n"),
-)
+@rule("D115", example=of_rows('{"text": "One.", "n": 1}\n', '{"text": "One.", "n": "1"}\n', flags=" --text-column n"))
 def a_cell_has_the_wrong_type(
     column: str, case: str, content: Any = None, turn: int = 0, role: str = "", file: str = "", row: int | None = None,
     parameters: tuple[str, ...] = DATA, changes: Mapping[str, Any] | None = None, flag: str = "",
@@ -375,12 +376,7 @@ def prompts_or_answers_are_not_used(
 NOTED = '{"prompt": "One?", "completion": "Yes.", "note": "It is easy."}\n{"prompt": "Two?", "completion": "No.", "note": "It is hard."}\n'
 
 
-@rule(
-    "D181",
-    WARNING,
-    example=of_flags("", "--context-columns note", NOTED),
-    follows_from=("P201",),
-)
+@rule("D181", WARNING, example=of_flags("", "--context-columns note", NOTED), follows_from=("P201",))
 def columns_are_not_used(
     file: str,
     columns: Mapping[str, Any],
@@ -388,6 +384,7 @@ def columns_are_not_used(
     inside: Mapping[str, Sequence[str]],
     where: str,
     text: str = "",
+    answering: Sequence[str] = (),
 ) -> Iterator[Finding]:
     """Columns that hold text, lists or objects are not used for training.
 
@@ -397,10 +394,11 @@ def columns_are_not_used(
     Fix: put them before the prompt with `--context-columns`, or name them under `--ignore-columns`. Reasoning is joined to the answers with
     `--reasoning-column`; write judgements into the answers, or leave them out.
     """
-    # `text` is the column of whole texts. `kinds` are `prompt` for a column of what that text answers, `answer` for a column whose name says that it belongs to an answer, `reward` for one that sampled answers could be compared with, `judgement` for one that may say which of two answers is better, `reasoning` for one that leads to the answer, `media` for images and sounds, `link` for the row that comes before, `setting` for what has no effect here: what is no text, or a judgement beside the one that pairs are made by, `mask` for what says which parts of a text are trained on, and `inside` for an object with tools or a system prompt in it.
+    # `text` is the column of whole texts. `kinds` are `prompt` for a column of what that text answers, `answer` for a column whose name says that it belongs to an answer, `reward` for one that sampled answers could be compared with, `judgement` for one that may say which of two answers is better, `reasoning` for one that leads to the answer, `media` for images and sounds, `link` for the row that comes before, `setting` for what has no effect here: what is no text, or a judgement beside the one that pairs are made by, `mask` for what says which parts of a text are trained on, `verdict` for one that says which answers are bad, `whole` for a text with the answer in it, and `inside` for an object with tools or a system prompt in it.
     named = ", ".join(f"{shown(name)} ({_example(value)})" for name, value in columns.items())
+    # `answering` have been tried as the answers to the text.
     contexts = [name for name in columns if not kinds[name]]
-    answers = [name for name in columns if kinds[name] == "answer"]
+    answers = [name for name in columns if kinds[name] == "answer" and name not in answering]
     judgements = [name for name in columns if kinds[name] == "judgement"]
     thoughts = [name for name in columns if kinds[name] == "reasoning"]
     known = (
@@ -412,6 +410,20 @@ def columns_are_not_used(
         fixes.insert(
             0,
             f"--prompt-text-column {shown(prompt)} --text-column {shown(text)} trains on {shown(text)} as the answer to {shown(prompt)}",
+        )
+    fixes = [
+        f"{in_words({'prompt_text_column': text, 'text_column': name})} trains on {shown(name)} as the answer to {shown(text)}"
+        for name in answering[:3]
+    ] + fixes
+    verdicts = [name for name in columns if kinds[name] == "verdict"]
+    if verdicts:
+        fixes.append(
+            f"leave out the rows that {shown(verdicts[0])} calls bad; or rename it to label, for --trainer kto, which learns from good and bad answers"
+        )
+    wholes = [name for name in columns if kinds[name] == "whole"]
+    if wholes:
+        fixes.append(
+            f"{', '.join(map(shown, wholes))} {'have' if len(wholes) > 1 else 'has'} the answer in it, and can't stand before it"
         )
     if "mask" in kinds.values():
         fixes.append(
@@ -455,6 +467,26 @@ def columns_are_not_used(
     yield Finding(f"{file}: {what} not used: {named}{media}", fix, ("context_columns", "ignore_columns"), file=file)
 
 
+WHOLE = """{"prompt": "One?", "completion": "Yes, it is one.", "whole": "Q: One? A: Yes, it is one."}
+{"prompt": "Two?", "completion": "No, it is two.", "whole": "Q: Two? A: No, it is two."}
+"""
+
+
+@rule(
+    "D253",
+    WARNING,
+    example=of_flags("--context-columns whole", "--ignore-columns whole", WHOLE),
+)
+def contexts_hold_the_answers(file: str, column: str) -> Iterator[Finding]:
+    """A column of `--context-columns` has the row's answer in it, in every row: at its end or beginning, or all of a long one.
+
+    Why: the answer stands in the prompt, so the model learns to copy, and there will be nothing to copy from when it is used.
+    Fix: leave the column out of `--context-columns`.
+    """
+    what = f"{file}: {shown(column)} (--context-columns) has the answer in it in every row, and stands before it"
+    yield Finding(what, f"--ignore-columns {_names([column])} in place of it", ("context_columns",), file=file)
+
+
 def _names(columns: Iterable[str]) -> str:
     names = ",".join(columns)
     return f"'{names}'" if " " in names else names
@@ -487,18 +519,14 @@ def a_key_is_not_used(column: str, keys: Mapping[str, Any]) -> Iterator[Finding]
     """
     named = ", ".join(f"{shown(key)} ({_example(value)})" for key, value in keys.items())
     what = f"{'keys' if len(keys) > 1 else 'a key'} inside {shown(column)} {'are' if len(keys) > 1 else 'is'} not used: {named}"
-    yield Finding(
-        what,
-        f"write {_them(list(keys))} into the content if the model has to see {_them(list(keys))}, or remove {_them(list(keys))}",
-        DATA,
-    )
+    fix = f"write {_them(list(keys))} into the content if the model has to see {_them(list(keys))}, or remove {_them(list(keys))}"
+    marks = [key for key, value in keys.items() if value in (-1, 0, 1)]
+    if marks:
+        fix += f"; leave out what {shown(marks[0])} calls bad"
+    yield Finding(what, fix, DATA)
 
 
-@rule(
-    "D183",
-    WARNING,
-    example=of_rows('{"prompt": "One?", "completion": {"a": 1}}\n' * 2, ANSWERS),
-)
+@rule("D183", WARNING, example=of_rows('{"prompt": "One?", "completion": {"a": 1}}\n' * 2, ANSWERS))
 def a_value_is_written_as_json(column: str, value: str, case: str = "", file: str = "") -> Iterator[Finding]:
     """A cell holds a list or an object where text is needed. It is converted to JSON.
 
@@ -506,7 +534,7 @@ def a_value_is_written_as_json(column: str, value: str, case: str = "", file: st
     once, with brackets and quotes; this is reported too where the list is written as text.
     Fix: if the model has to read or write another form than JSON, write the cell as that text, and answers as rows of their own.
     """
-    what, fix = "a list or an object", "write it as text if the model has to read or write another form than JSON"
+    what, fix = ("a list or an object", "write it as text if the model has to read or write another form than JSON")
     if case == "several":
         what = "a list of several texts"
         fix = "write a row for each of them if each is an answer of its own, or join them to one text if they are its parts"

@@ -335,6 +335,8 @@ def rows_are_turns_of_one_conversation(file: str, column: str, case: str = "") -
     what = f"rows with the same {shown(column)} are turns of one conversation"
     if case == "speaker":
         what = f"{shown(column)} says who speaks in each row, so that the rows are turns of conversations"
+    if case == "link":
+        what = f"{shown(column)} says which other row comes before or after each row, so that the rows are turns of conversations"
     yield Finding(
         f"{file}: {what}, and each of them is trained on alone",
         'write each conversation as one row: {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}; '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
@@ -283,6 +284,27 @@ def the_header_looks_like_a_row(file: str, cell: str, cells: int = 1) -> Iterato
     if cells > 1:
         fix = f"if it is one, add a line above it with {cells} names, parted like the cells, one of which is text"
     yield Finding(message, fix, DATA, file=file, line=1)
+
+
+SURVEY = "question,answer,sure\n{}Why is it wet?,It has rained all day.,3\nWhy is it dry?,The sun has come out.,4\nWhy is it cold?,It is winter now.,2\nWho is it?,It is the miller.,5\n"
+
+
+@rule(
+    "D254",
+    WARNING,
+    example=of_rows(
+        SURVEY.format("Please ask something,Please answer it,How sure are you?\n"), SURVEY.format(""), name="rows.csv"
+    ),
+)
+def a_row_is_a_second_header(file: str, rows: int, cell: str) -> Iterator[Finding]:
+    """The first row of a CSV file says once more what its columns are, as survey tools write it below their names; so may the second.
+
+    Why: it is trained on as a row.
+    Fix: take the line out of the file.
+    """
+    lines = "line 2" if rows == 1 else "lines 2 and 3"
+    what = f"{file}: {lines} ({cell[:40]!r}) {'says' if rows == 1 else 'say'} once more what the columns are, and {'is' if rows == 1 else 'are'} trained on"
+    yield Finding(what, f"sed -i '2{'' if rows == 1 else ',3'}d' {shlex.quote(file)}", DATA, file=file, line=2)
 
 
 @rule(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from autotrain_llm.context.machine import Machine
     from autotrain_llm.planning.plan import TrackerPlan
 
+MLFLOW_DATABASE = "mlflow.db"  # in the folder that the command is started in, as MLflow itself has it
 LOGS = "logs"  # the folder of trackers' files in that of a run
 
 # The environment variable with which each names its project.
@@ -35,11 +36,10 @@ def command_to_look(tracker: TrackerPlan, folder: Path, environment: Mapping[str
 
     if any(environment.get(name) for name in SERVERS.get(tracker.name, ())):
         return None
-    database = f"sqlite:///{folder / LOGS / 'mlflow' / 'mlflow.db'}"
     return {
         "tensorboard": f"tensorboard --logdir {shlex.quote(str(folder.parent))}",
         "trackio": f"trackio show --project {shlex.quote(tracker.project)}",
-        "mlflow": f"mlflow ui --backend-store-uri {shlex.quote(database)}",
+        "mlflow": f"mlflow ui --backend-store-uri sqlite:///{MLFLOW_DATABASE}",
     }.get(tracker.name)
 
 

@@ -30,7 +30,8 @@ ON_THE_HUB = re.compile(r"(?P<id>\w[\w.-]*/[\w.-]+)(?::[\w.-]+)?")  # with the c
 LICENCE = ("license", "license_name", "license_link")
 PLACEHOLDER = '"FOLDER"'  # of a recipe's code, for the model's address
 OTHER_NUMBERS = ("runtime", "seconds", "per_second")  # what evaluations log that says nothing about the model
-MAX_RANK_OF_VLLM = 16  # without a flag
+# The values of vLLM's --max-lora-rank (its MaxLoRARanks, 0.14 to 0.22), and the one that it has without the flag.
+RANKS_OF_VLLM, USUAL_RANK = (1, 8, 16, 32, 64, 128, 256, 320, 512), 16
 
 
 class ModelCard:
@@ -226,12 +227,15 @@ class ModelCard:
         adapter = self.plan.adapter
         if not self.is_adapter or adapter is None:
             return [f"vllm serve {address}"]
-        if adapter.dora:  # vLLM has no DoRA
+        rank = next((rank for rank in RANKS_OF_VLLM if rank >= adapter.saved_rank), None)
+        if (
+            adapter.dora or adapter.tokens or rank is None
+        ):  # vLLM has no DoRA, no rows of an embedding and no larger rank
             return [f"autotrain export {address} --to merged --output-dir merged", "vllm serve merged"]
         base = self.plan.model.base or self.plan.model.name
         module = shlex.quote(f"{NAME}={self.address}")
-        rank = f" --max-lora-rank {adapter.saved_rank}" if adapter.saved_rank > MAX_RANK_OF_VLLM else ""
-        return [f"vllm serve {shlex.quote(base)} --enable-lora --lora-modules {module}{rank}"]
+        flag = f" --max-lora-rank {rank}" if rank > USUAL_RANK else ""
+        return [f"vllm serve {shlex.quote(base)} --enable-lora --lora-modules {module}{flag}"]
 
 
 def _quoted(value: Any) -> str:

@@ -3,7 +3,7 @@
 Metrics have the names that transformers and TRL give them there, so that runs of all tools compare: in groups (`train/loss`, `eval/loss`), with MLflow
 as they are. transformers' own callbacks for these trackers rename the metrics, log its TrainingArguments in place of the plan, and stop the run if one
 fails. Here each tracker is called in a thread of its own: one that raises, hangs or can't keep up is dropped with a note. Trackers write to the
-run's folder, under `logs`, Trackio to its own database of the project; none asks for a login, prints, or connects to a server that neither a login nor its environment variable names.
+run's folder, under `logs`, Trackio and MLflow to databases of their own, which all runs share; none asks for a login, prints, or connects to a server that neither a login nor its environment variable names.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any, Protocol
 from autotrain_llm.context.machine import Machine
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.planning.plan import Plan
-from autotrain_llm.planning.trackers import LOGS, SERVERS
+from autotrain_llm.planning.trackers import LOGS, MLFLOW_DATABASE, SERVERS
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.failures import Interrupted
 
@@ -36,6 +36,7 @@ CLOSE_SECONDS = 60.0  # for all trackers of a run together
 EVALUATED = "eval_"
 MAX_WAITING = 10_000  # calls that a tracker may be behind
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"  # MLflow's words for how a run ended
+DATABASE = "database"  # the file in a run's folder that names the database of MLflow
 PARAMETERS_PER_CALL, PARAMETER_LENGTH = 100, 6000  # MLflow's limits
 
 
@@ -336,8 +337,16 @@ def _hidden(variables: Sequence[str]) -> Iterator[None]:
         os.environ.update(values)
 
 
+def _database_of(run: TrackedRun) -> Path:
+    """MLflow's database: that of the run which is resumed, else the one in the current folder."""
+    if run.resumed_at is not None:
+        with contextlib.suppress(OSError):
+            return Path((run.folder / DATABASE).read_text(encoding="utf-8").strip())
+    return Path.cwd() / MLFLOW_DATABASE
+
+
 class _MLflow:
-    """MLflow: the server of MLFLOW_TRACKING_URI, else a database in the run's folder, for `mlflow ui`."""
+    """MLflow: the server of MLFLOW_TRACKING_URI, else MLflow's own database in the folder that the command was started in, for `mlflow ui` there."""
 
     def __init__(self, run: TrackedRun) -> None:
         defaults = {
@@ -351,11 +360,13 @@ class _MLflow:
         self.entities = import_module("mlflow.entities")
         logging.getLogger("alembic").setLevel(logging.WARNING)
         server = None if run.is_offline else os.environ.get("MLFLOW_TRACKING_URI")
-        database = f"sqlite:///{run.folder.resolve() / 'mlflow.db'}"
-        self.client = import_module("mlflow").MlflowClient(tracking_uri=server or database)
-        self.run_id = _earlier_run(run) or self._create(run, None if server else run.folder / "artifacts")
+        database = _database_of(run)
+        self.client = import_module("mlflow").MlflowClient(tracking_uri=server or f"sqlite:///{database}")
+        self.run_id = _earlier_run(run) or self._create(run)
         self.client.update_run(self.run_id, status="RUNNING")
         _remember_run(run, self.run_id)
+        if not server:
+            (run.folder / DATABASE).write_text(f"{database}\n", encoding="utf-8")
         self.findings = list(run.findings)
         parameters = [
             self.entities.Param(name, str(value)[:PARAMETER_LENGTH]) for name, value in run.parameters.items()
@@ -366,10 +377,14 @@ class _MLflow:
         self.client.log_dict(self.run_id, dict(run.plan), "plan.json")
         self.client.log_dict(self.run_id, {"findings": self.findings}, "findings.json")
 
-    def _create(self, run: TrackedRun, artifacts: Path | None) -> str:
+    def _create(self, run: TrackedRun) -> str:
+        """A run of the experiment that has the project's name; another process may make that at the same moment."""
         experiment = self.client.get_experiment_by_name(run.project)
-        location = artifacts.resolve().as_uri() if artifacts else None
-        number = experiment.experiment_id if experiment else self.client.create_experiment(run.project, location)
+        if experiment is None:
+            with contextlib.suppress(import_module("mlflow.exceptions").MlflowException):
+                self.client.create_experiment(run.project)
+            experiment = self.client.get_experiment_by_name(run.project)
+        number = experiment.experiment_id
         created: str = self.client.create_run(number, run_name=run.name).info.run_id
         return created
 

@@ -129,6 +129,13 @@ def test_an_adapter_is_loaded_by_peft_and_served_beside_its_base(write, base):
     assert data.library_name == "peft" and data.base_model_relation == "adapter" and "lora" in data.tags
     assert "AutoPeftModelForCausalLM.from_pretrained(" in card
     assert f"vllm serve {base} --enable-lora --lora-modules 'tuned=" in card and "--max-lora-rank 32" in card
+    for rank, flag in (
+        (8, ""),
+        (24, " --max-lora-rank 32"),
+        (300, " --max-lora-rank 320"),
+    ):  # vLLM takes these values alone
+        assert f"{flag}\n```" in write(peft=True, lora_r=rank)[0].partition("vllm serve")[2].partition("Ollama")[0]
+    assert "vllm serve merged" in write(peft=True, lora_r=600)[0]
     merged, data = write(peft=True, merge_adapter=True)
     assert data.library_name == "transformers" and "--enable-lora" not in merged and "AutoPeft" not in merged
 

@@ -418,9 +418,13 @@ def test_runs_of_a_project_share_a_database_of_trackio_and_nothing_is_printed(
 
 
 @installed_only("mlflow")
-def test_mlflow_s_database_holds_the_numbers_the_plan_and_the_findings(chat_rows: Path, tmp_path: Path) -> None:
+def test_mlflow_s_database_holds_the_numbers_the_plan_and_the_findings_of_all_runs(
+    chat_rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
     command(chat_rows, tmp_path / "run", "mlflow", "--token", SECRET, "--run-name", "first", "--quiet")
-    folder = tmp_path / "run" / "logs" / "mlflow"
     with sqlite3.connect(folder / "mlflow.db") as database:
         rows = database.execute("select step, key, value from metrics").fetchall()
         parameters = dict(database.execute("select key, value from params").fetchall())
@@ -436,6 +440,10 @@ def test_mlflow_s_database_holds_the_numbers_the_plan_and_the_findings(chat_rows
     (stored,) = folder.rglob("plan.json")
     assert json.loads(stored.read_text())["trainer"] == "sft"
     assert len(list(folder.rglob("findings.json"))) == 1
+    command(chat_rows, tmp_path / "other", "mlflow", "--run-name", "second", "--quiet")
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        both = database.execute("select name, experiment_id from runs order by start_time").fetchall()
+    assert [name for name, _ in both] == ["first", "second"] and len({number for _, number in both}) == 1
     assert not any(SECRET.encode() in path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 

@@ -310,6 +310,11 @@ def test_a_module_keeps_to_the_house_rules(path):
     assert wrong == []
 
 
+def test_every_folder_with_code_is_a_package_and_so_in_the_wheel():
+    folders = {path.parent for path in FILES}
+    assert [folder.relative_to(ROOT).as_posix() for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_module_says_what_it_is_for(path):
     tree = tree_of(path)

@@ -279,7 +279,7 @@ class AppServer:
         texts = (
             {"command": form.text(), "config": form.config(), "stages": []}
             if isinstance(form, FormCommand)
-            else {"command": form.command(), "config": form.text(), "stages": document["stages"]}
+            else {"command": form.command(), "config": form.text(), "stages": document.get("stages") or []}
         )
         by_field: dict[str, list[dict[str, Any]]] = {}
         general = []

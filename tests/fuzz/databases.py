@@ -4,7 +4,8 @@
 
 Each of these is tried so many times, with trials that train nothing: two processes begin one study at once, in a database without tables; a process is killed
 between proposing a trial and claiming it; the database is restarted in the middle of a trial. Every trial has to be there once, complete, with the values and
-results of a sweep by one process that nothing happened to. A database that is not installed is left out. The exit status is 1 after a fault.
+results of a sweep by one process that nothing happened to. A database that is not installed is left out, and said. The exit status is 1 after a fault, or if nothing
+was tried.
 """
 
 from __future__ import annotations
@@ -118,7 +119,13 @@ def servers(folder: Path, only: str | None) -> Iterator[dict[str, Any]]:
             "mysql": (mariadb_programs(), "pymysql", MariaDB),
         }
         for name, (programs, driver, make) in makers.items():
-            if programs is not None and find_spec(driver) and only in (None, name):
+            if only not in (None, name):
+                continue
+            if programs is None or find_spec(driver) is None:
+                print(
+                    f"{name}: left out, because {'its programs are' if programs is None else f'{driver} is'} not installed"
+                )
+            else:
                 chosen[name] = stack.enter_context(running(make(programs)))
         yield {name: server for name, server in chosen.items() if only in (None, name)}
 
@@ -155,7 +162,8 @@ def main() -> int:
                         shutil.rmtree(case, ignore_errors=True)
                     faults += wrong
                     print(f"{database}: {scenario.__name__}: {options.times} times, {wrong} faults", flush=True)
-    return 1 if faults else 0
+            nothing = not databases
+    return 1 if faults or nothing else 0
 
 
 if __name__ == "__main__":

@@ -126,11 +126,15 @@ def _folder(name: str, path: Path, observations: Observations, flag: str) -> Sou
         return None
     try:
         splits = _file_splits(path) if splits is None else splits
-    except FileNotFoundError as problem:  # a folder of a running system, /proc or /
-        facts = {
-            "detail": f"changes while it is read: {problem.filename} is gone",
-            "advice": "name the folder of the rows",
-        }
+    except PermissionError:
+        raise
+    except OSError as problem:  # a folder of a running system (/proc, /), or on a disk or network with errors
+        detail = (
+            f"changes while it is read: {problem.filename} is gone"
+            if isinstance(problem, FileNotFoundError)
+            else f"can't be searched: {problem.filename}: {problem.strerror}"
+        )
+        facts = {"detail": detail, "advice": "name the folder of the rows"}
         observations.add(a_file_can_not_be_read, file=name, case="changing", flag=flag, **facts)
         return None
     except TooManyFiles:

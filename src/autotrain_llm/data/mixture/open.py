@@ -139,9 +139,7 @@ def _size_at(path_name: str) -> int:
     """The bytes of a file, or of all files of a folder; 0 for a data set on the Hub."""
     path = Path(path_name).expanduser()
     if path.is_dir():
-        with suppress(
-            TooManyFiles, FileNotFoundError
-        ):  # reported when the source is opened; a folder may change while it is read
+        with suppress(TooManyFiles, OSError):  # reported when the source is opened
             return sum(size_of(file) for file in files_below(path) if file.is_file())
         return 0
     return size_of(path)

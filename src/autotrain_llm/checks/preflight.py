@@ -26,6 +26,7 @@ from autotrain_llm.config.metric_choice import library_sources
 from autotrain_llm.config.registry import FOREIGN, PARAMS, TRAINERS, UNUSED, verdict
 from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, Config
 from autotrain_llm.context.evaluation_rows import with_evaluation_rows
+from autotrain_llm.context.model_context import attempt
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.declare.finding import ERROR, WARNING, Finding, typed
 from autotrain_llm.declare.record import EMPTY, Record
@@ -124,7 +125,7 @@ def preflight(
     if trainer_is_known:
         found += _model_and_rows(config, context, broken, done, inputs)
     can_be_planned = not (flags_refuse or context.refused or deferred)
-    plan = _plan(config, context, ignored) if can_be_planned else None
+    plan = attempt(lambda: _plan(config, context, ignored), found) if can_be_planned else None
     if plan is not None:
         found += _check(config, {"trainer": config.trainer_spec, "context": context, **inputs}, {"plan": plan})
     if plan is not None and not any(finding.severity == ERROR for finding in found):

@@ -16,6 +16,7 @@ from autotrain_llm.declare.document import load_json, load_yaml
 from autotrain_llm.declare.finding import WARNING, Finding, Refused
 from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.record import EMPTY, Record
+from autotrain_llm.declare.special_file import refuse_special
 
 EXTENDS = "extends"
 DEEPEST = 20  # files that extend one another
@@ -235,6 +236,7 @@ def load(file: Path, shown: str) -> Mapping[str, Any]:
 def _text(file: Path, shown: str) -> str:
     """The text of a config file. Raises Refused."""
     try:
+        refuse_special(file)
         return file.read_text(encoding="utf-8-sig")  # skips a byte order mark
     except OSError as fault:
         why = f"can't be read: {fault.strerror}"

@@ -11,6 +11,7 @@ from autotrain_llm.config.registry import GROUP
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.config.sequence_length import Limit, decide_limit
 from autotrain_llm.declare.finding import Finding, Refused
+from autotrain_llm.declare.rule import unreachable
 
 if TYPE_CHECKING:
     from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
@@ -23,12 +24,14 @@ Value = TypeVar("Value")
 
 
 def attempt(look_up: Callable[[], Value], findings: list[Finding]) -> Value | None:
-    """The result of a lookup; None if it is refused, for reasons that are added to `findings`."""
+    """The result of a lookup; None if it is refused, or a file can't be read, for reasons that are added to `findings`."""
     try:
         return look_up()
     except Refused as refused:
         findings += refused.findings
-        return None
+    except OSError as problem:
+        findings.append(unreachable(problem))
+    return None
 
 
 class ModelContext:

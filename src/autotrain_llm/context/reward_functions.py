@@ -14,6 +14,7 @@ from typing import Any
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.record import Record
+from autotrain_llm.declare.special_file import refuse_special
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def _check_name(file: Path, name: str, written: str, parameter: str) -> None:
     """Raise Refused if the file's syntax tree shows that it does not define the name."""
     import ast
 
+    refuse_special(file)
     try:
         tree = ast.parse(file.read_bytes(), str(file))
     except (SyntaxError, ValueError) as fault:

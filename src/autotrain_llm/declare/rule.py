@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from autotrain_llm.declare.example import Example
+from autotrain_llm.declare.example import SFT, Example
 from autotrain_llm.declare.finding import ERROR, Finding
 from autotrain_llm.declare.record import EMPTY, Record
 
@@ -33,6 +33,10 @@ SPELT = {
     "utf8": "UTF-8",
     "vllm": "vLLM",
 }
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+
 RuleFunction = Callable[..., Iterator[Finding]]
 
 
@@ -96,11 +100,14 @@ class Rule(Record):
         )
 
     def apply(self, **inputs: Any) -> Iterator[Finding]:
-        """Call its function with these arguments and yield its findings."""
+        """Call its function with these arguments and yield its findings; a file that it can't read is one too."""
         assert self.function is not None
-        for finding in self.function(**inputs):
-            severity = finding.severity if self.varies or finding.severity != ERROR else self.severity
-            yield finding.replace(code=finding.code or self.code, severity=severity)
+        try:
+            for finding in self.function(**inputs):
+                severity = finding.severity if self.varies or finding.severity != ERROR else self.severity
+                yield finding.replace(code=finding.code or self.code, severity=severity)
+        except OSError as problem:
+            yield unreachable(problem)
 
     def finding(
         self, message: str, fix: str | None = None, parameters: tuple[str, ...] = (), **details: Any
@@ -140,3 +147,48 @@ def _group(function: RuleFunction, argument: str) -> type | None:
 def declare_finding(code: str, text: str, severity: str = ERROR, **attributes: Any) -> Rule:
     """Declare a finding of a parser or loader. `text` is its documentation, with `Why:` and `Fix:` as in a rule's docstring."""
     return Rule(code, severity, text=text, **attributes)
+
+
+UNREACHABLE = declare_finding(
+    "E422",
+    """A file or folder that the run needs can't be read or looked into.
+
+    Why: you may not read it or one of the folders above it, its disk reports an error, or it is a pipe, a socket or a device in the place of a file.
+    Fix: give yourself the rights to it, or put a file in its place.
+    """,
+    example=Example(
+        SFT + "rows.jsonl",
+        SFT.replace("MODEL", "copy") + "rows.jsonl",
+        before="cp -r MODEL copy",
+        wrong="rm MODEL/config.json\nmkfifo MODEL/config.json",
+    ),
+)
+
+
+def unreachable(problem: OSError) -> Finding:
+    """The finding about a file or folder that can't be read, in place of the system's exception; one that names none is raised again."""
+    import errno
+    from pathlib import Path
+
+    if not isinstance(problem.filename, str):
+        raise problem
+    path = Path(problem.filename)
+    reason = (problem.strerror or str(problem)).lower()
+    if problem.errno not in (errno.EACCES, errno.EPERM):
+        return UNREACHABLE.finding(
+            f"{path} can't be read: {reason}", "put a file that can be read in its place", file=str(path)
+        )
+    obstacle = _without_rights(path)
+    from shlex import quote
+
+    where = "" if obstacle == path else f" in {obstacle}"
+    return UNREACHABLE.finding(
+        f"{path} can't be read: {reason}{where}", f"chmod -R u+rwX {quote(str(obstacle))}", file=str(path)
+    )
+
+
+def _without_rights(path: Path) -> Path:
+    """The first folder above a path that may not be entered; the path itself if all may."""
+    import os
+
+    return next((folder for folder in reversed(path.parents) if not os.access(folder, os.X_OK)), path)

@@ -18,6 +18,7 @@ from autotrain_llm.declare.finding import Refused
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import Rule
+from autotrain_llm.declare.special_file import refuse_special
 from autotrain_llm.models import hub
 from autotrain_llm.models.findings import (
     BEHIND_A_SERVICE,
@@ -205,6 +206,8 @@ def _closed_model(name: str, request: Request) -> Refused:
 
 
 def _in_folder(name: str, folder: Path, request: Request, depth: int) -> Located:
+    for entry in folder.iterdir():
+        refuse_special(entry)
     if holds_adapter(folder):
         return Located(name, ADAPTER, folder, base=_base_of(folder, request, depth))
     if not (folder / "config.json").exists():

@@ -17,6 +17,7 @@ from autotrain_llm.declare.rule import Rule, RuleFunction
 
 # Modules and packages of other rooms that declare findings.
 ELSEWHERE = (
+    "autotrain_llm.declare.rule",
     "autotrain_llm.models.findings",
     "autotrain_llm.models.checks",
     "autotrain_llm.data.rules",

@@ -23,6 +23,7 @@ from autotrain_llm.data.rules.conversations import (
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.data.wording import close, plain
 from autotrain_llm.declare.bounded import breach
+from autotrain_llm.declare.special_file import is_special, refuse_special
 
 FOLDER = Path(__file__).parent / "templates"
 OWN, NONE = "tokenizer", "none"
@@ -341,8 +342,9 @@ def _source_of(name: str, tokenizer: Tokenizer, observations: Observations) -> s
     path = Path(name).expanduser()
     if "{%" in name or "{{" in name:
         return name
-    if path.is_file():
+    if path.is_file() or is_special(path):
         try:
+            refuse_special(path)
             return path.read_text(encoding="utf-8")
         except (UnicodeDecodeError, OSError) as problem:
             facts = {"case": "unreadable", "detail": str(problem)}

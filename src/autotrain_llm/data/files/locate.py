@@ -13,6 +13,7 @@ from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.rules.files import a_file_can_not_be_read, the_data_has_no_such_split, the_path_leads_to_no_data
 from autotrain_llm.data.wording import close, listed
 from autotrain_llm.declare.document import parse_json
+from autotrain_llm.declare.special_file import is_special
 
 SPLIT_WORDS = {
     "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
@@ -73,8 +74,11 @@ def locate(path_name: str, observations: Observations, flag: str = "--data-path"
             return Source(path_name, {ALL_ROWS: [path]}, single=True)
         if path.is_dir():
             return _folder(path_name, path, observations, flag)
-        if not looks_like_a_path(path_name) and not _neighbour(path):
+        if not (looks_like_a_path(path_name) or is_special(path) or _neighbour(path)):
             return Source(path_name, hub_id=path_name)
+        if is_special(path):
+            observations.add(the_path_leads_to_no_data, flag=flag, path=path_name, case="special")
+            return None
         bare = path_name.strip().strip("\"'\u201c\u201d\u2018\u2019\u00ab\u00bb").strip()
         unquoted = bare if bare != path_name and Path(bare).expanduser().exists() else None
         near = None if unquoted else _neighbour(path)

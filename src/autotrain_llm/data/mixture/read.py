@@ -24,6 +24,7 @@ from autotrain_llm.data.wording import kind_of, listed
 from autotrain_llm.declare.document import lines_of, load_yaml
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.declare.nearest import nearest
+from autotrain_llm.declare.special_file import refuse_special
 from autotrain_llm.declare.text import plain_number
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -95,6 +96,7 @@ class _Reader:
         if without_packing(path.name.lower()).endswith(NO_MIXTURES):
             self._refuse("rows")
         try:
+            refuse_special(path)
             text = path.read_text(encoding="utf-8-sig")
         except OSError as fault:
             self._refuse("unreadable", detail=str(fault.strerror).lower())

@@ -39,6 +39,9 @@ def the_path_leads_to_no_data(
         case "address":
             message = f"{flag} {path} is a web address; data is read from local files"
             fix = "download it, or give a Hub id (owner/name)"
+        case "special":
+            message = f"{flag} {path} is a pipe, a socket or a device, and rows are read more than once"
+            fix = "write them to a file first, and give that"
         case "several":
             message = f"{flag} {path}: there is no such file or folder; it takes one path, not several"
             fix = "put the files into one folder, and give the folder"

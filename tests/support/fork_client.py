@@ -27,7 +27,7 @@ def main():
     server.sendall(text)
     process = number(server)
     for one in PASSED_ON:
-        signal.signal(one, lambda signum, frame: os.kill(process, signum))
+        signal.signal(one, lambda signum, frame: pass_on(process, signum))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     status = number(server)
     if status < 0:
@@ -35,6 +35,13 @@ def main():
             signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     os._exit(status)
+
+
+def pass_on(process, signum):
+    try:
+        os.kill(process, signum)
+    except ProcessLookupError:
+        pass  # it has ended, and its status is on its way
 
 
 def number(server):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 
 import pytest
 
 from autotrain_llm.data.chat.template import find_template
+from autotrain_llm.data.files.read import read_table
 from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import DataRequest
@@ -124,3 +126,30 @@ def test_a_tokenizer_config_with_values_of_another_type_is_refused(tmp_path, cha
     path = tmp_path / "t" / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     assert "tokenizer_config.json can't be read" in refused(lambda: Tokenizer.load(tmp_path / "t"))
+
+
+def test_an_arrow_file_with_any_byte_changed_ends_no_process(tmp_path, monkeypatch):
+    """An offset that points outside of its buffer is a segmentation fault for whoever reads the value."""
+    import pyarrow
+
+    monkeypatch.setattr(bounded, "SECONDS", 20)
+    table = pyarrow.table(
+        {"messages": [[{"role": "user", "content": "Hi"}] * 3] * 4, "text": ["One.", "Two.", None, "Four."]}
+    )
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    content, path, read = sink.getvalue().to_pybytes(), tmp_path / "rows.arrow", tmp_path / "read"
+
+    def read_all() -> None:
+        findings = 0
+        for index in range(0, len(content), 5):
+            path.write_bytes(content[:index] + bytes([content[index] ^ 0x55]) + content[index + 1 :])
+            observations = Observations()
+            rows = read_table(path, "rows.arrow", observations, sha256()).rows
+            findings += bool(observations.findings())
+            assert all(isinstance(row, tuple) for row in rows)
+        read.write_text(str(findings))
+
+    assert bounded.breach(read_all) is None
+    assert int(read.read_text()) > len(content) / 50  # each was read, and many were found damaged

@@ -38,7 +38,7 @@ def main():
 
 
 def pass_on(process, signum):
-    try:
+    try:  # noqa: SIM105
         os.kill(process, signum)
     except ProcessLookupError:
         pass  # it has ended, and its status is on its way

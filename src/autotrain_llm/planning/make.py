@@ -13,6 +13,7 @@ from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.resumed_run import resumed_run
 from autotrain_llm.context.run_context import RunContext
+from autotrain_llm.data.tokenize.prompt_format import TEXT
 from autotrain_llm.declare.metric import MAXIMIZE
 from autotrain_llm.declare.param import NO_INFLUENCE
 from autotrain_llm.declare.text import plural
@@ -219,7 +220,16 @@ def _data(config: Config, context: RunContext) -> DataPlan:
         turns=dataset.turns,
         streaming=StreamPlan(config.stream_buffer, len(dataset.train)) if config.streams else None,
         held_out=dataset.held_out,
+        unused_template=_leaves_template(config, context) or None,
     )
+
+
+def _leaves_template(config: Config, context: RunContext) -> bool:
+    """Whether rows of prompts and answers are written as plain text, though the tokenizer has a chat template and nobody said that it is not to be used."""
+    prepared, tokenizer = context.prepared, context.tokenizer
+    if config.trainer_spec.rows == "documents" or config.chat_template or prepared is None or tokenizer is None:
+        return False
+    return prepared.prompt_format.rows == TEXT and tokenizer.chat_template is not None
 
 
 def _prepared(config: Config, context: RunContext) -> str | None:

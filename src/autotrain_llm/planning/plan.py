@@ -129,7 +129,8 @@ class DataPlan:
     """The rows: their source, format and token statistics. `columns` are those that are used, by role, `unused_columns` the others, with the
     reason; `fingerprint` is a hash of the tokens. Each evaluation goes over `evaluated_rows` of the `eval_rows`. `prepared` says of a folder that
     `autotrain prepare` wrote how it is used, `turns` how turns are told where the rows don't say it. `sources` are those of a mixture; without one, None.
-    Of rows that are streamed, everything here is about those that were checked. `held_out` is a split with evaluation rows that is not read."""
+    Of rows that are streamed, everything here is about those that were checked. `held_out` is a split with evaluation rows that is not read, `unused_template` whether the tokenizer
+    has a chat template that plain text is written without."""
 
     path: str
     format: str
@@ -156,6 +157,7 @@ class DataPlan:
     turns: str | None = field(default=None, metadata=omitted_if_none())
     streaming: StreamPlan | None = field(default=None, metadata=omitted_if_none())
     held_out: str | None = field(default=None, metadata=omitted_if_none())
+    unused_template: bool | None = field(default=None, metadata=omitted_if_none())
 
 
 @dataclass(frozen=True)

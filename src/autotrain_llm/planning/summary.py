@@ -223,7 +223,9 @@ def _streaming(data: DataPlan) -> list[Row]:
 
 
 def _left_out(data: DataPlan) -> str:
-    """What a template leaves out on purpose."""
+    """What a template leaves out on purpose, or that it is left out itself."""
+    if data.unused_template:
+        return "plain text: the tokenizer's chat template is applied with --chat-template tokenizer only"
     count = data.rows_without_earlier_thoughts
     return f"the template leaves out the reasoning of earlier turns in {plural(count, 'row')}" if count else ""
 

@@ -12,6 +12,7 @@ from autotrain_llm.checks.rules.preferences import without_a_single_row
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.models.scratch import train_tokenizer
 from autotrain_llm.planning.plan import ReferencePlan
+from autotrain_llm.planning.summary import summary
 from support.rows import write_rows
 
 PAIRS = [{"prompt": f"What is {n}?", "chosen": f" It is {n}.", "rejected": " Not that."} for n in range(12)]
@@ -152,3 +153,37 @@ def test_the_batch_size_that_kto_is_offered_leaves_no_single_row(processes: int)
             if rows % (size * processes) == 1:
                 other = without_a_single_row(rows, size, processes)
                 assert other is not None and other * processes > 1 and rows % (other * processes) != 1
+
+
+MARKED = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+
+
+@pytest.fixture
+def chats(light_llama: Path, tmp_path: Path) -> Path:
+    """A model that was trained on conversations, with its template in its tokenizer."""
+    import json
+    import shutil
+
+    folder = tmp_path / "chats"
+    shutil.copytree(light_llama, folder)
+    (folder / "prompt_format.json").write_text('{"rows": "chat", "template": "tokenizer"}', encoding="utf-8")
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | {"chat_template": MARKED}), encoding="utf-8")
+    return folder
+
+
+def test_another_template_than_that_of_the_model_s_training_is_said(data: Path, chats: Path) -> None:
+    assert codes(checked(data, chats, chat_template="tokenizer")) == []
+    (told,) = [one for one in checked(data, chats, chat_template="vicuna").findings if one.code == "D245"]
+    assert told.changes == {"chat_template": "tokenizer"}
+
+
+def test_the_plan_says_where_plain_text_is_written_without_the_template_of_the_tokenizer(
+    data: Path, chats: Path
+) -> None:
+    (chats / "prompt_format.json").unlink()
+    plain, written = checked(data, chats), checked(data, chats, chat_template="tokenizer")
+    assert plain.plan is not None and plain.plan.data.unused_template
+    notes = [row[2] for _, rows in summary(plain.plan) for row in rows if row[0] == "rows"]
+    assert notes == ["plain text: the tokenizer's chat template is applied with --chat-template tokenizer only"]
+    assert written.plan is not None and not written.plan.data.unused_template

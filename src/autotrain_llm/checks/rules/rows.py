@@ -121,22 +121,41 @@ def prompts_and_answers_have_columns_of_their_own(config: Config) -> Iterator[Fi
 def rows_are_written_as_the_model_was_trained(
     config: Config, trainer: Trainer, context: RunContext, plan: Plan
 ) -> Iterator[Finding]:
-    """The model was trained on conversations that a chat template wrote, and these rows are plain text.
+    """The model was trained on conversations that a chat template wrote, and these rows are plain text, or another template writes them.
 
     Why: without the template a prompt and its answer are joined as they are, with another end token. The model is trained on, or asked for, a form of text that
     it did not learn, and unlearns the one that it will be asked in. A run saves how its rows were written beside the model, in `prompt_format.json`.
     Fix: the template that the model was trained with, or rows of messages; `--chat-template none` says that plain text is meant.
     """
-    if trainer.rows == "documents" or config.chat_template or plan.model.folder is None or context.prepared is None:
+    if trainer.rows == "documents" or plan.model.folder is None or context.prepared is None:
         return
     from autotrain_llm.data.tokenize.prompt_format import CHAT, TEXT, read_prompt_format
 
     saved = read_prompt_format(Path(plan.model.folder))
-    if saved is None or saved.rows != CHAT or context.prepared.prompt_format.rows != TEXT:
+    if saved is None or saved.rows != CHAT:
+        return
+    if config.chat_template:
+        yield from _another_template(config, context)
+        return
+    if context.prepared.prompt_format.rows != TEXT:
         return
     yield Finding(
         f"{config.model} was trained on conversations, which a chat template wrote, and these rows are plain text, to which none is applied",
         guess={"chat_template": saved.template or "tokenizer"},
         otherwise="--chat-template none if that is meant",
+        parameters=("model", "chat_template"),
+    )
+
+
+def _another_template(config: Config, context: RunContext) -> Iterator[Finding]:
+    """The rows are written by another template than the one that the model's run has saved with its tokenizer."""
+    chosen = context.prepared.template if context.prepared else None
+    own = context.tokenizer.chat_template if context.tokenizer else None
+    if chosen is None or own is None or chosen.source == own or config.tokenizer:
+        return
+    yield Finding(
+        f"{config.model} was trained on conversations that its own chat template wrote, and --chat-template {config.chat_template} is another one",
+        changes={"chat_template": "tokenizer"},
+        otherwise="which is the template that it was trained with",
         parameters=("model", "chat_template"),
     )

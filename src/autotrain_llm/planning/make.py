@@ -24,6 +24,7 @@ from autotrain_llm.params.optimizers import OPTIMIZERS
 from autotrain_llm.planning.compiling import decide_compiling
 from autotrain_llm.planning.distillation import decide_distillation
 from autotrain_llm.planning.evaluation import decide_evaluation, evaluated_rows
+from autotrain_llm.planning.fusing import decide_fusing
 from autotrain_llm.planning.kinds import CLASSES, KEPT_HEAD, NEW_HEAD, REGRESSION
 from autotrain_llm.planning.memory_budget import Memory
 from autotrain_llm.planning.optimizers import decide_optimizer, learning_rates
@@ -82,6 +83,7 @@ def make_plan(config: Config, context: RunContext, ignored: tuple[str, ...] = ()
         # A reference model that does not fit into memory during training is run before it.
         memory = memory.assuming(short_for_reference=memory.is_short(checkpointing=precision.checkpointing))
     rollouts = decide_rollouts(config, context, schedule)
+    adapter = _adapter(config, context)
     return Plan(
         trainer=config.trainer,
         parameters=_parameters(config),
@@ -97,7 +99,7 @@ def make_plan(config: Config, context: RunContext, ignored: tuple[str, ...] = ()
         output=_output(config, context),
         steps=schedule.steps,
         memory=_memory(memory, precision.checkpointing, config.target_memory),
-        adapter=_adapter(config, context),
+        adapter=adapter,
         hub=_hub(config),
         distillation=decide_distillation(config, context),
         sweep=decide_sweep(config, context),
@@ -110,6 +112,7 @@ def make_plan(config: Config, context: RunContext, ignored: tuple[str, ...] = ()
         optimizer=decide_optimizer(config),
         launch=_launch(config, context),
         compiled=decide_compiling(config, context, layout, precision),
+        fusing=decide_fusing(config, layout, dora=bool(adapter and adapter.dora), cpu=precision.cpu),
     )
 
 

@@ -26,6 +26,7 @@ from autotrain_llm.params.distributed import FULL
 from autotrain_llm.params.optimizers import OPTIMIZERS
 from autotrain_llm.planning import memory_model as estimate
 from autotrain_llm.planning.distillation import teacher_weights
+from autotrain_llm.planning.fusing import decide_fusing
 from autotrain_llm.planning.optimizers import states_of
 from autotrain_llm.planning.order import epoch_order, evaluation_orders
 from autotrain_llm.planning.plan import AlternativePlan, LayoutPlan, SchedulePlan
@@ -158,6 +159,9 @@ class Memory:
         spec, cuda = config.trainer_spec, self.machine.has_cuda
         batch = self._batch(config, full)
         adapter = self._adapter(shape, config)
+        fusing = decide_fusing(config, self.layout, dora=config.use_dora, cpu=not cuda)
+        if adapter and fusing and fusing.fused:
+            adapter = replace(adapter, fused=True)
         weight = 2.0 if adapter and self.computes_in == "bf16" and not self.context.is_scratch else 4.0
         scores = spec.trains_a_scorer
         resident, precompute_bytes = self._other_models(shape, config, adapter, weight)

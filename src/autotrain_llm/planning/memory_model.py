@@ -76,7 +76,8 @@ class Shape:
 @dataclass(frozen=True)
 class Adapter:
     """A LoRA adapter: its `values` in all layers; per layer, the total input `width` of its `matrices`; its rank, and whether it has dropout.
-    `trains_rows`: of embedding and head too, for which PEFT makes copies of both, and gradients as large."""
+    `trains_rows`: of embedding and head too, for which PEFT makes copies of both, and gradients as large. `fused`: the matrices of a layer are
+    computed together (run/engine/fused_adapters.py)."""
 
     values: int
     width: int
@@ -84,6 +85,7 @@ class Adapter:
     rank: int
     dropout: bool
     trains_rows: bool = False
+    fused: bool = False
 
 
 @dataclass(frozen=True)
@@ -342,8 +344,13 @@ def kept_by_layer(shape: Shape, run: Run) -> int:
         inputs = 5 * hidden + shape.queries if run.half else 2 * hidden + shape.queries
         return norms + value * inputs + attention + products
     adapter = run.adapter
-    inputs = value * (adapter.width - inner) if run.half else value * (2 * hidden + shape.queries)
     down = value * adapter.matrices * adapter.rank
+    if adapter.fused:
+        # Each input once, with its mask in bytes, and of the MLP only both products and their own product.
+        inputs = 2 * hidden + shape.queries
+        mask = inputs + inner if adapter.dropout else 0
+        return norms + value * (inputs + (3 if shape.gated else 2) * inner) + attention + down + mask
+    inputs = value * (adapter.width - inner) if run.half else value * (2 * hidden + shape.queries)
     # A dropout mask is saved as floats on a processor and as bytes on a GPU; the masked input is a copy, counted above.
     mask = adapter.width * ((FLOAT if run.device == "cpu" else 1) if adapter.dropout else 0)
     return norms + max(0, inputs) + attention + products + down + mask

@@ -429,6 +429,14 @@ class AdapterPlan:
 
 
 @dataclass(frozen=True)
+class FusingPlan:
+    """Whether the adapters of a layer are computed together, and why, or why PEFT computes each."""
+
+    fused: bool
+    why: str
+
+
+@dataclass(frozen=True)
 class HubPlan:
     """The upload to the Hub; `token` says where the token is from and is never the token."""
 
@@ -635,6 +643,7 @@ class Plan:
 
     launch: LaunchPlan | None = field(default=None, metadata=omitted_if_none())
     compiled: str | None = field(default=None, metadata=omitted_if_none())  # why the layers are compiled, if they are
+    fusing: FusingPlan | None = field(default=None, metadata=omitted_if_none())
 
     @property
     def values(self) -> dict[str, Any]:

@@ -271,7 +271,12 @@ def _how(plan: Plan) -> list[Row]:
         ("layout", plan.layout.name, plan.layout.why),
         ("precision", plan.precision.name, plan.precision.why),
         *([("layers", "compiled", plan.compiled)] if plan.compiled else []),
+        *([("adapters", _fused(plan.fusing.fused), plan.fusing.why)] if plan.fusing else []),
     ]
+
+
+def _fused(fused: bool) -> str:
+    return "computed together in a layer" if fused else "computed one by one, by PEFT"
 
 
 def _tokens_of_step(plan: Plan) -> list[Row]:

@@ -100,6 +100,7 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "lora_dropout": (0.5, {"peft": True}),
     "lora_init": ("gaussian", {"peft": True}),
     "lora_plus_ratio": (4.0, {"peft": True}),
+    "fused_lora": ("off", {"peft": True}),
     "target_modules": ("q_proj", {"peft": True}),
     "trainable_tokens": ("5", {"peft": True}),
     "merge_adapter": (True, {"peft": True}),

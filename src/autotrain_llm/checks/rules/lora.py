@@ -14,6 +14,8 @@ from autotrain_llm.declare.text import plain
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.params.lora import LOFTQ, OF_THE_BASE, Lora
 from autotrain_llm.params.model import Model
+from autotrain_llm.params.precision import AUTO, ON
+from autotrain_llm.planning.fusing import flags_against_fusing
 from autotrain_llm.planning.trained_tokens import is_automatic
 
 if TYPE_CHECKING:  # reading models takes longer to import than refusing a command does
@@ -36,6 +38,24 @@ def lora_alpha_should_not_be_far_below_the_rank(lora: Lora) -> Iterator[Finding]
             f"--lora-alpha {lora.lora_alpha:g} with --lora-r {lora.lora_r} scales the adapter's output by only {scale:g}",
             changes={"lora_alpha": 2 * lora.lora_r},
             parameters=("lora_alpha", "lora_r"),
+        )
+
+
+@rule("P375", refuses="--trainer sft --peft --fused-lora on --use-dora", accepts="--trainer sft --peft --fused-lora on")
+def fused_adapters_are_plain_lora(config: Config) -> Iterator[Finding]:
+    """`--fused-lora on` with a flag whose adapters PEFT computes: `--use-dora`, `--quantization int8`, `--compile on`, `--engine trl`.
+
+    Why: what is computed together is LoRA on matrices in floating point or in four bits. With the default, `auto`, such a run is as PEFT computes it,
+    and the plan says so.
+    Fix: without `--fused-lora on`, or without the other flag.
+    """
+    if not config.peft or config.fused_lora != ON:
+        return
+    for name, why in flags_against_fusing(config).items():
+        yield Finding(
+            f"--fused-lora on can't be combined with {flag_of(name)}: {why}",
+            changes={"fused_lora": AUTO},
+            parameters=("fused_lora", name),
         )
 
 

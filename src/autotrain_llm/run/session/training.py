@@ -23,6 +23,7 @@ from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.algorithms.recipe import Recipe, Started, load_entry
 from autotrain_llm.run.engine.batches import items_of_parts, training_order
 from autotrain_llm.run.engine.flat.compiled import compile_layers
+from autotrain_llm.run.engine.fused_adapters import fuse_adapters
 from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.loading import DTYPES, Loaded
 from autotrain_llm.run.engine.loop import Loop, Part
@@ -84,6 +85,8 @@ def _make_loop(session: Session, train: Any, valid: Any, callbacks: list[Trainer
         loaded.model.gradient_checkpointing_enable({"use_reentrant": False})
         if loaded.is_adapter:
             loaded.model.enable_input_require_grads()
+    if plan.fusing and plan.fusing.fused:
+        fuse_adapters(loaded.model)
     graphs = compile_layers(loaded.model) if plan.compiled else None
     flops = flops_of(loaded.model)
     device = torch.device("cpu" if plan.precision.cpu else "cuda")

@@ -75,6 +75,7 @@ HEAVY = {
     "pydantic",
     "safetensors",
     "gguf",
+    "bitsandbytes",
 }
 HEAVY |= {"evaluate", "sacrebleu", "rouge_score", "lm_eval", "vllm", "grpc", "schedulefree", "pytorch_optimizer"}
 # Loaded outside run/ only when a function needs them.

@@ -154,6 +154,7 @@ IN_SECTIONS = {
     "data.prompt_key": "text_column",
     "data.max_response_length": "rl_max_new_tokens",
     "rollout.n": "rl_num_generations",
+    "rollout.name": "rl_generation",
     "kl_ctrl.target_kl": "rl_kl_target",
     "loss.value_coeff": "rl_value_loss_coef",
     "reward_model.model.path": "rl_reward_model_path",
@@ -299,9 +300,6 @@ DIFFERENCES: dict[tuple[str, str], str] = {
 NEAREST = {
     name: (parameter, difference) for (parameter, difference), names in DIFFERENCES.items() for name in names.split()
 }
-
-# Other tools' choices that are separate trainers here.
-OTHER_TRAINER: dict[str, dict[str, str]] = {"dpo_loss": {"kto_pair": "kto", "kto": "kto", "orpo": "orpo"}}
 
 # Why a parameter does not exist here, and other tools' names for it.
 WHY_NOT = {
@@ -516,6 +514,7 @@ NEAR_TRAINER_WITH: dict[str, dict[str, Any]] = {
     "lora": {"trainer": "sft", "peft": True},
     "qlora": {"trainer": "sft", "peft": True, "quantization": "int4"},
     "rloo": {"trainer": "grpo", "rl_advantage": "rloo"},
+    "gkd": {"trainer": "sft", "use_distillation": True},
     "distill_reason": {"trainer": "sft", "token_weights": '{"<think>": 10, "</think>": 10}'},
 }
 
@@ -527,11 +526,9 @@ def choice_meant(parameter: str, word: str) -> str | None:
     return _choice(PARAMS[parameter].choice_aliases, word)
 
 
-def nearest_choice(parameter: str, word: str) -> str | None:
-    """The choice that comes nearest to another tool's word; None if that is not known."""
-    if parameter == "trainer":
-        return _choice({name: trainer.near for name, trainer in TRAINERS.items()}, word)
-    return _choice(PARAMS[parameter].near_choices, word)
+def nearest_trainer(word: str) -> str | None:
+    """The trainer that comes nearest to another tool's; None if that is not known."""
+    return _choice({name: trainer.near for name, trainer in TRAINERS.items()}, word)
 
 
 def _choice(choices: Mapping[str, str], word: str) -> str | None:

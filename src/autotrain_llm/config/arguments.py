@@ -24,7 +24,7 @@ from autotrain_llm.config.registry import ANSWERING, PARAMS, TRAINERS
 from autotrain_llm.declare.convert import FALSE, BadValue, convert, mended
 from autotrain_llm.declare.finding import WARNING, Finding, typed
 from autotrain_llm.declare.nearest import nearest
-from autotrain_llm.declare.param import Param, flag_of
+from autotrain_llm.declare.param import Meaning, Param, flag_of
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.text import plain
 
@@ -92,9 +92,16 @@ class ParsedArguments:
 
     def _set_parameter(self, param: Param, raw: Any, file: str | None) -> None:
         try:
+            # A choice and the names of a list are looked at when all values are known.
+            meaning = None if param.choices or param.kind == "list" else param.meaning_of(raw)
+            if meaning is not None:
+                raise BadValue("what it is called here")
             value = convert(param, raw)
         except BadValue as fault:
-            self.findings.append(_bad_value(param, raw, fault, file, self.beside))
+            finding = (
+                _of_meaning(param, raw, meaning, file) if meaning else _bad_value(param, raw, fault, file, self.beside)
+            )
+            self.findings.append(finding)
             if file is None and not param.secret:
                 self.unread[param.name] = typed(param.name, raw)
             return
@@ -163,6 +170,19 @@ def _share_of_the_run(param: Param, raw: Any) -> float | None:
     except ValueError:
         return None
     return share if 0 < share < 1 else None
+
+
+def _of_meaning(param: Param, raw: Any, meaning: Meaning, file: str | None) -> Finding:
+    """The finding for another tool's value of a parameter that has no list of choices."""
+    changes = {param.name: None, **meaning.changes}
+    return Finding(
+        f"{param.flag} has no {_shown(param, raw)}" + (f": {meaning.lost}" if meaning.lost else ""),
+        changes=EMPTY if meaning.lost else changes,
+        guess=changes if meaning.lost else EMPTY,
+        parameters=(param.name,),
+        file=file,
+        code="P302",
+    )
 
 
 def _bad_value(param: Param, raw: Any, fault: BadValue, file: str | None, beside: Mapping[str, Any]) -> Finding:

@@ -15,7 +15,7 @@ FAMILIES: dict[str, str] = {
         "max_num_seqs max_num_batched_tokens max_model_len disable_log_stats layered_summon multi_stage_wake_up cudagraph_* "
         "use_transformers_continuous_batching transformers_continuous_batching_config use_transformers_paged cache_implementation "
         "generation_kwargs engine_kwargs.* checkpoint_engine.* disaggregation.* fast_inference float8_kv_cache served_model_name "
-        "rollout.mode rollout.name rollout.dtype rollout.agent.* rollout.mtp rollout.*_parallel_size rollout.do_sample rollout.ignore_eos "
+        "rollout.mode rollout.dtype rollout.agent.* rollout.mtp rollout.*_parallel_size rollout.do_sample rollout.ignore_eos "
         "rollout.quantization* rollout.prometheus.* rollout.trace.* rollout.over_sample_rate rollout.skip_* rollout.*_mode rollout.router_* "
         "rollout.scheduling_policy rollout.limit_images rollout.qat rollout.calculate_log_probs rollout.enable_* rollout.moe_* "
         "infer_backend infer_dtype vllm_server_timeout"
@@ -159,7 +159,7 @@ FAMILIES: dict[str, str] = {
     "use_liger": "liger_* return_logits dpo_use_liger_kernel dpo_use_logits_to_keep",
     "fsdp_config": "fsdp_* fsdp.* fsdp_config.* deepspeed_* ds3_* zero_*",
     "ddp_backend": (
-        "ddp ddp_* dp_* parallelism_config accelerator_* forward_prefetch reshard_after_forward use_orig_params "
+        "distributed_type compute_environment downcast_bf16 same_network main_training_function enable_cpu_affinity dynamo_config tpu_* ddp ddp_* dp_* parallelism_config accelerator_* forward_prefetch reshard_after_forward use_orig_params "
         "wrap_policy.* auto_wrap_policy state_dict_type final_state_dict_type transformer_layer_cls_to_wrap min_num_params sync_module_states "
         "cpu_ram_efficient_loading memory_efficient_fsdp_wrap overlap_comm zpg nccl_* forward_only "
         "use_no_sync_for_gradient_accumulation data_parallel_size qlora_sharded_model_loading turbo_config.*"
@@ -218,7 +218,7 @@ FAMILIES: dict[str, str] = {
         "override_optimizer_config optimizer_impl muon_* sgd_* lisa_* momentum"
     ),
     "lr_scheduler_kwargs": (
-        "lr_schedule.warmup_init lr_schedule.arguments lr_div_factor lr_quadratic_warmup cosine_constant_* num_cycles zero_indexed_step warmup_style lr_decay_iters"
+        "lr_schedule.warmup_init lr_schedule.arguments lr_div_factor lr_quadratic_warmup cosine_constant_* num_cycles zero_indexed_step lr_decay_iters"
     ),
     "rope_scaling": ("rope_* use_pose pose_* sliding_window attn_* attention_*"),
     "generation keeps keys and values by itself, and training needs none": "use_cache use_kv_cache enable_kv_cache",

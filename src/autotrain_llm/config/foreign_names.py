@@ -25,20 +25,22 @@ from autotrain_llm.config.aliases import (
     TRAINER_WITH,
     choice_meant,
     in_its_section,
-    nearest_choice,
+    nearest_trainer,
     of_section,
     why_not,
     why_not_in_its_section,
 )
 from autotrain_llm.config.registry import ANSWERING, PARAMS, TRAINERS, trainers_that_read
+from autotrain_llm.config.structured_values import parts_of
 from autotrain_llm.declare.convert import FALSE, TRUE, BadValue, convert, mended
 from autotrain_llm.declare.document import load_json
 from autotrain_llm.declare.finding import Finding, in_words, typed
 from autotrain_llm.declare.nearest import nearest, same_spelling
-from autotrain_llm.declare.param import Param, flag_of
+from autotrain_llm.declare.param import Meaning, Param, flag_of
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.text import plain
 
+SCHEDULES = ("lr_scheduler_kwargs", "lr_scheduler_args")
 OF_SAMPLING = frozenset(["do_sample", "min_p"])
 # What LitGPT calls kinds of files and well-known data sets, as the value of --data, or of data.class_path in a file.
 ROWS_OF_OTHERS = frozenset(
@@ -77,7 +79,8 @@ def unknown(
     """Name the right parameter, and its value if it can be derived. `given` are the values parsed so far, which include the trainer, and `beside`
     all names of the same source with their values as they were written."""
     together = (
-        _rows_of_a_step(name, written, raw, file, given, beside)
+        _of_parts(name, written, raw, file, given, beside)
+        or _rows_of_a_step(name, written, raw, file, given, beside)
         or _scale_of_a_rank(name, written, raw, file, beside)
         or _registered_rows(name, written, raw, file, given, beside)
     )
@@ -120,6 +123,30 @@ def unknown(
     message += f"; did you mean {flag_of(close)}?" if close else ""
     listing = None if close else "autotrain llm --help   lists the parameters"
     return Finding(message, listing, changes=changes, guess=meant, parameters=(name,), file=file, code="P104")
+
+
+def _of_parts(
+    name: str, written: str, raw: Any, file: str | None, given: Mapping[str, Any], beside: Mapping[str, Any]
+) -> Finding | None:
+    """The finding for a value that has parts, or a meaning together with those beside it; None for any other."""
+    has_floor = any(parts_of(other, value, given, beside) for other, value in beside.items() if other in SCHEDULES)
+    if OTHER_NAMES.get(name) == "scheduler" and str(raw).lower() == "cosine_with_min_lr" and has_floor:
+        return _renamed(name, written, PARAMS["scheduler"], "cosine", file, given)
+    parts = parts_of(name, raw, {**_steps_beside(beside), **given}, beside)
+    if parts is None:
+        return None
+    names = " and ".join(flag_of(parameter) for parameter in parts.changes)
+    message = f"{written} is {names} here" if names else f"there is no parameter {written}"
+    message += f": {'; '.join(parts.lost)}" if parts.lost else ""
+    replaced = _replaced(parts.changes, given)
+    last = name.rpartition(".")[2]
+    if replaced:
+        fix = f"leave {written} out, or {in_words(parts.changes)} in place of {in_words(replaced)}"
+        return Finding(message, fix, (last,), file=file, code="P102")
+    if not parts.changes:
+        return Finding(message, f"leave {written} out", (last,), file=file, code="P104")
+    changes, guess = (EMPTY, parts.changes) if parts.lost else (parts.changes, EMPTY)
+    return Finding(message, changes=changes, guess=guess, parameters=(last,), file=file, code="P102")
 
 
 def _rows_of_a_step(
@@ -251,7 +278,9 @@ def is_known_elsewhere(name: str) -> bool:
     return any(name in names for names in known) or why_not(name) is not None
 
 
-A_MIXTURE = "--data-config FILE, a YAML file that lists the data sets, with their weights (docs/mixtures.md)"
+A_MIXTURE = (
+    "--data-config FILE, a YAML file that lists the data sets, with their weights and max_samples (docs/mixtures.md)"
+)
 
 
 def _renamed(
@@ -265,7 +294,7 @@ def _renamed(
 ) -> Finding:
     """The finding for a parameter that has another name here; `also` is what has to be set with it."""
     uploads = param.name == "push_to_hub"
-    suggestion, is_certain = Translation({}) if param.secret else _translated(name, param, raw, given)
+    suggestion, is_certain, lost = Translation({}) if param.secret else _translated(name, param, raw, given)
     by_hand = _by_hand(param, raw, written)
     fault = _fault_of_value(param, suggestion.get(param.name))
     if fault:
@@ -280,6 +309,12 @@ def _renamed(
     # Where the trainer reads no such parameter, the name probably stands for something else: `epsilon` for that of Adam.
     is_certain &= _reads(given.get("trainer"), param.name)
     details = fault or (ON_THE_HUB if uploads else _left_of_a_list(raw))
+    if lost:
+        details = f", which has no {lost}" if param.kind == "list" else f", which has no {plain(raw)}: {lost}"
+    elif param.name == "trainer" and isinstance(raw, str) and not is_certain and suggestion:
+        details = f", which has no {raw}: {in_words(suggestion)} comes nearest"
+    elif param.choices and isinstance(raw, str) and not is_certain and suggestion:
+        details = f", which has no {raw}"
     replaced = _replaced(suggestion, given)
     if replaced or (not suggestion and given.get(param.name) is not None):
         # A value that has been given is not replaced by that of another name.
@@ -288,8 +323,6 @@ def _renamed(
         )
         fix = f"leave {written} out{other}"
         return Finding(f"{written} is called {param.flag} here{details}", fix, (name,), file=file, code="P102")
-    if param.choices and isinstance(raw, str) and not is_certain and suggestion:
-        details = f", which has no {raw}"
     return Finding(
         f"{written} is called {param.flag} here{details}",
         fix=param.with_variable if param.secret else None if suggestion else by_hand,
@@ -371,7 +404,7 @@ def trainer_meant(name: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     same = choice_meant("trainer", name)
     if same:
         return {"trainer": same}, EMPTY
-    near = nearest_choice("trainer", name) or nearest(name, TRAINERS)
+    near = nearest_trainer(name) or nearest(name, TRAINERS)
     return EMPTY, NEAR_TRAINER_WITH.get(name.replace("-", "_")) or ({"trainer": near} if near else EMPTY)
 
 
@@ -408,8 +441,10 @@ def _by_hand(param: Param, raw: Any, written: str) -> str:
 
 
 def _names_several(raw: Any) -> bool:
-    """Whether a value names several data sets: a list, or names with commas (LLaMA-Factory)."""
-    return len(raw) > 1 if isinstance(raw, list | tuple) else isinstance(raw, str) and "," in raw
+    """Whether a value names several data sets: a list, names with commas (LLaMA-Factory), or with numbers of rows and spaces (ms-swift)."""
+    if isinstance(raw, list | tuple):
+        return len(raw) > 1
+    return isinstance(raw, str) and ("," in raw or len(re.findall(r"\S#\d+(?=\s|$)", raw)) > 1)
 
 
 # --- the value -------------------------------------------------------------------------------------------------------
@@ -424,14 +459,20 @@ AUTOMATIC = ("auto", "none")
 
 
 class Translation(NamedTuple):
-    """The parameters and values that a foreign name and its value stand for; empty if that can't be derived."""
+    """The parameters and values that a foreign name and its value stand for, empty if that can't be derived; `lost` says what they don't do."""
 
     changes: dict[str, Any]
     is_certain: bool = True
+    lost: str = ""
 
 
 def _translated(name: str, param: Param, raw: Any, given: Mapping[str, Any]) -> Translation:
     word = str(raw).strip().lower()
+    meaning = param.meaning_of(raw) if param.kind != "list" else None
+    if meaning is not None and raw is not None and name not in STANDS_FOR:
+        return Translation(carried_out(meaning, name), not meaning.lost, meaning.lost)
+    if param.name == "log":
+        return _trackers(name, raw)
     if name in STANDS_FOR:
         off = word in (*FALSE, *AUTOMATIC) and raw is not None
         return Translation({name: None} if off else {param.name: STANDS_FOR[name][1]})
@@ -453,7 +494,7 @@ def _translated(name: str, param: Param, raw: Any, given: Mapping[str, Any]) -> 
     if sliced is not None:
         split = {} if sliced[1] == param.default else {"train_split": sliced[1]}
         return Translation(split | {"max_samples": int(sliced[2])})
-    if (param.name == "log" and word == "all") or (param.name == "data_path" and _names_several(raw)):
+    if param.name == "data_path" and _names_several(raw):
         return Translation({})
     if param.name == "target_modules" and word in ("all", "all_linear"):
         raw = "all-linear"
@@ -473,6 +514,26 @@ def _switched(name: str, param: Param, word: str | None) -> Translation:
     return Translation({param.name: value}, word in (None, *TRUE, *FALSE))
 
 
+def carried_out(meaning: Meaning, name: str) -> dict[str, Any]:
+    """The changes that carry out a meaning in place of the name that was written; without any, the name is left out."""
+    changes = {parameter: value for parameter, value in meaning.changes.items() if value is not None}
+    return changes or {name: None}
+
+
+def _trackers(name: str, raw: Any) -> Translation:
+    """The trackers that a list names; what is always written is none of them."""
+    words = raw if isinstance(raw, list | tuple) else str(True if raw is None else raw).strip("[]").split(",")
+    words = [str(word).strip().strip("'\"").rpartition(".")[2] for word in words if str(word).strip()]
+    meanings = {word: PARAMS["log"].meaning_of(word) for word in words}
+    lost = [f"{word}: {meaning.lost}" for word, meaning in meanings.items() if meaning and meaning.lost]
+    trackers = [
+        str(meaning.changes["log"]) if meaning and meaning.changes else word
+        for word, meaning in meanings.items()
+        if meaning is None or meaning.changes
+    ]
+    return Translation({"log": ",".join(trackers)} if trackers else {name: None}, not lost, "; ".join(lost))
+
+
 CLASSES = ("optimizer", "scheduler")  # what torchtune and LitGPT name by the class or function with its module
 
 
@@ -481,15 +542,19 @@ def _chosen(name: str, param: Param, raw: Any) -> Translation:
     word = str(raw)
     if param.name in CLASSES:  # `torch.optim.AdamW`
         word = word.rpartition(".")[2]
+        meaning = param.meaning_of(word)
+        if meaning is not None:
+            return Translation(carried_out(meaning, name), not meaning.lost, meaning.lost)
+    if word.strip().lower() in param.nothing.split():
+        return Translation({name: None})
     if param.name == "trainer":
         changes, guess = ({"trainer": word}, EMPTY) if word in TRAINERS else trainer_meant(word)
         return Translation(dict(changes or guess), bool(changes))
     choices = (*param.choices, *param.replaced_choices)
-    exact = next((choice for choice in (word, name) if choice in choices), None)
-    same = exact or choice_meant(param.name, word) or choice_meant(param.name, name)
-    near = None if same else nearest_choice(param.name, word)
-    value = same or near
-    return Translation({param.name: value} if value else {}, near is None)
+    exact = next((choice for choice in choices if choice in (word, word.lower())), None)
+    exact = exact or (name if name in choices else None)
+    value = param.replaced_choices.get(exact or "", exact) or choice_meant(param.name, name)
+    return Translation({param.name: value} if value else {})
 
 
 WARMUPS = {name for name, parameter in OTHER_NAMES.items() if parameter == "warmup_ratio"}

@@ -99,6 +99,24 @@ def among(*choices: Any) -> Search:
     return Search(choices=choices)
 
 
+class Meaning(Record):
+    """What another tool's value stands for: `changes` are the parameters that come nearest to it, none where nothing has to be set or nothing comes near; `lost`
+    says what they don't do, as a clause, and is empty where they do exactly the same."""
+
+    changes: Mapping[str, Any] = EMPTY
+    lost: str = ""
+
+
+def exactly(**changes: Any) -> Meaning:
+    """The changes mean the same; without any, it is what is done anyway."""
+    return Meaning(changes)
+
+
+def nearly(lost: str, **changes: Any) -> Meaning:
+    """The changes come nearest, and `lost` says what they don't do."""
+    return Meaning(changes, lost)
+
+
 class Param(Record):
     """The declaration of one parameter.
 
@@ -106,8 +124,8 @@ class Param(Record):
         name: the field and the config key. kind: switch, int, float, str, list or json. nullable: None is allowed.
         choices, within: the allowed values. also: other values with a special meaning (`-1` for automatic), numbers or words.
         aliases: other tools' names for it, separated by spaces; choice_aliases: their words for a choice, by choice. Both mean the
-        same in the same unit, and are refused with the name to use here; near_choices: their words for something else that a choice
-        comes nearest to, which is shown and never put in its place. spellings: other names that are accepted for it, separated by
+        same in the same unit, and are refused with the name to use here. meanings: what other values of theirs stand for, by the words of a
+        value, one of which may end in `*`; what is lost is said, and a meaning with a loss is shown and never put in its place. spellings: other names that are accepted for it, separated by
         spaces; replaced_choices: earlier names of choices, with the current ones, which are still accepted.
         metavar: the placeholder of the value in help. default_words: the default in words, if its value is not clear.
         required: has no default but is annotated without None, because a rule refuses the run if it is missing.
@@ -145,7 +163,7 @@ class Param(Record):
     also: tuple[Any, ...] = ()
     aliases: str = ""
     choice_aliases: Mapping[str, str] = EMPTY
-    near_choices: Mapping[str, str] = EMPTY
+    meanings: Mapping[str, Meaning] = EMPTY
     spellings: str = ""
     replaced_choices: Mapping[str, str] = EMPTY
     metavar: str | None = None
@@ -181,6 +199,17 @@ class Param(Record):
     def flag(self) -> str:
         return flag_of(self.name)
 
+    def meaning_of(self, value: Any) -> Meaning | None:
+        """What another tool's value stands for; None if that is not known."""
+        word = str(value).strip().lower()
+        for choice, words in self.choice_aliases.items():
+            if word in words.split():
+                return Meaning({self.name: choice})
+        for words, meaning in self.meanings.items():
+            if any(_is_word(word, known) for known in words.split()):
+                return meaning
+        return None
+
     @property
     def placeholder(self) -> str:
         """The placeholder of the value in help: `<ratio>`, or the choices."""
@@ -214,6 +243,10 @@ class Param(Record):
         if self.kind == "switch":
             return "on" if self.default else "off"
         return plain(self.default)
+
+
+def _is_word(word: str, known: str) -> bool:
+    return word.startswith(known[:-1]) if known.endswith("*") else word == known
 
 
 def flag_of(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import AT_LEAST_ONE, TAKES_EFFECT, group, param
+from autotrain_llm.declare.param import AT_LEAST_ONE, TAKES_EFFECT, group, nearly, param
 
 DDP, FSDP = "ddp", "fsdp"
 AUTO, NONE, FULL, HYBRID = "auto", "none", "full", "hybrid"
@@ -22,6 +22,11 @@ class Distributed:
             HYBRID: "hybrid_shard hsdp",
             NONE: "false no_shard no ddp",
         },
+        meanings={
+            "shard_grad_op zero2 zero1": nearly("the weights are divided too", shard=FULL),
+            "hybrid_shard_zero2": nearly("the weights are divided too", shard=HYBRID),
+            "offload": nearly("everything stays on the GPUs", shard=FULL),
+        },
         on_resume=TAKES_EFFECT,
     )
     distributed_backend: str = param(
@@ -29,7 +34,10 @@ class Distributed:
         "Another way to say it, for those who know the libraries: fsdp is --shard full, and ddp is --shard none.",
         choices=(DDP, FSDP),
         default_words="fsdp where --shard divides the weights, else ddp",
-        near_choices={DDP: "nccl gloo"},
+        meanings={
+            "nccl gloo mpi": nearly("how processes talk follows from the device", distributed_backend=DDP),
+            "deepspeed": nearly("FSDP2 divides the weights, as ZeRO-3 does", distributed_backend=FSDP),
+        },
         on_resume=TAKES_EFFECT,
     )
     context_parallel: int = param(

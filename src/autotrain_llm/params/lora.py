@@ -11,6 +11,7 @@ from autotrain_llm.declare.param import (
     among,
     group,
     linear,
+    nearly,
     param,
 )
 from autotrain_llm.params.precision import OFF, ON
@@ -29,6 +30,12 @@ class Lora:
         "Train a LoRA adapter instead of the whole model.",
         usual=True,
         aliases="adapter fine_tune_type finetuning_type lora lora_type peft_method peft_type sft_type train_type tuner_type use_lora use_peft",
+        meanings={
+            "freeze lisa": nearly("either all weights are trained or an adapter", peft=True),
+            "oft boft adalora vera hra fourierft reft longlora llamapro adapter llama-adapter ia3 prefix prefix_tuning prompt_tuning p_tuning bone relora": nearly(
+                "LoRA is the one kind of adapter", peft=True
+            ),
+        },
         on_resume=FIXED,
     )
     lora_r: int = param(
@@ -76,7 +83,12 @@ class Lora:
         nothing="default true",
         aliases="init_lora_weights lora_init_weights peft_init_lora_weights",
         choice_aliases={PISSA: "pissa_niter_16"},
-        near_choices={"gaussian": "orthogonal", PISSA: "eva corda lora_ga mica"},
+        meanings={
+            "pissa_niter_*": nearly("the singular vectors are found in 16 iterations", lora_init=PISSA),
+            "orthogonal": nearly("B begins with zeros, and A with normal numbers", lora_init="gaussian"),
+            "eva corda lora_ga lora-ga mica": nearly("it looks at the weights, and not at rows", lora_init=PISSA),
+            "false": nearly("B begins with zeros, so that the model begins as it is"),
+        },
         on_resume=FIXED,
     )
     lora_plus_ratio: float | None = param(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import FIXED, NO_INFLUENCE, group, param
+from autotrain_llm.declare.param import FIXED, NO_INFLUENCE, exactly, group, param
 from autotrain_llm.params.launching import AUTO
 
 
@@ -47,6 +47,7 @@ class Output:
         command=True,
         path="output",
         in_trials=False,
+        meanings={"true": exactly(resume=True), "false": exactly(), "latest last auto": exactly(resume="auto")},
         aliases="resume_from resume_from_path resume_path",
         on_resume=NO_INFLUENCE,
     )

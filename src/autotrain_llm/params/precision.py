@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import FIXED, NO_INFLUENCE, TAKES_EFFECT, group, param
+from autotrain_llm.declare.param import FIXED, NO_INFLUENCE, TAKES_EFFECT, exactly, group, nearly, param
 
 AUTO, ON, OFF = "auto", "on", "off"
 
@@ -23,7 +23,11 @@ class Precision:
             "bf16": "bfloat16 bf16-mixed bf16-true use_bf16",
             "fp16": "float16 half 16 16-mixed 16-true amp fp16-mixed use_fp16",
         },
-        near_choices={"bf16": "auto true"},
+        meanings={
+            "auto": exactly(),
+            "true": nearly("there are two types of 16 bits", mixed_precision="bf16"),
+            "fp8 mxfp8 nvfp4": nearly("bf16 is the smallest type", mixed_precision="bf16"),
+        },
         on_resume=TAKES_EFFECT,
     )
     gradient_checkpointing: bool | None = param(
@@ -34,6 +38,12 @@ class Precision:
             "activation_checkpointing enable_activation_checkpointing enable_gradient_checkpointing grad_checkpoint "
             "use_gradient_checkpointing"
         ),
+        meanings={
+            "full": exactly(gradient_checkpointing=True),
+            "unsloth offload offload_disk selective": nearly(
+                "whole layers are computed again, and activations stay on the device", gradient_checkpointing=True
+            ),
+        },
         on_resume=NO_INFLUENCE,
     )
     target_memory: str | None = param(
@@ -51,10 +61,18 @@ class Precision:
         default_words="none",
         aliases="bits qlora quant_bits quant_method quantization_bit quantize use_4bit use_8bit use_qlora",
         choice_aliases={
-            "int4": "4bit 4 nf4 bnb_4bit q4 qlora use_qlora use_4bit true",
-            "int8": "8bit 8 bnb_8bit q8 use_8bit",
+            "int4": "4bit 4 nf4 bnb.nf4 bnb.nf4-dq bnb_4bit q4 qlora use_qlora use_4bit true",
+            "int8": "8bit 8 bnb.int8 bnb.int8-training bnb_8bit q8 use_8bit",
         },
-        near_choices={"int4": "fp4", "int8": "fp8"},
+        meanings={
+            "none no false 0 16 32": exactly(),
+            "fp4 bnb.fp4 bnb.fp4-dq": nearly("the type is NF4", quantization="int4"),
+            "fp8": nearly("the type is a whole number", quantization="int8"),
+            "bnb bitsandbytes": nearly("it is the one method, and has 4 or 8 bits", quantization="int4"),
+            "hqq eetq quanto gptq awq aqlm torchao mxfp4 2 3 5 6": nearly(
+                "bitsandbytes is the one method, and has 4 or 8 bits", quantization="int4"
+            ),
+        },
         on_resume=FIXED,
     )
     attn_implementation: str | None = param(
@@ -68,10 +86,18 @@ class Precision:
             "use_flash_attention use_flash_attn xformers_attention"
         ),
         choice_aliases={
-            "flash_attention_2": "flash flash_attn fa2 flash_attention use_flash_attention use_flash_attn",
+            "flash_attention_2": "flash flash_attn fa2 kernels-community/flash-attn2 kernels-community/flash-attn flash_attention use_flash_attention use_flash_attn",
+            "flash_attention_3": "fa3 kernels-community/flash-attn3 kernels-community/vllm-flash-attn3",
             "sdpa": "sdp_attention",
+            "eager": "disabled off none vanilla",
         },
-        near_choices={"sdpa": "auto xformers_attention xformers"},
+        meanings={
+            "auto false": exactly(),
+            "xformers_attention xformers sage sageattention": nearly(
+                "torch chooses the kernel", attn_implementation="sdpa"
+            ),
+            "fp8 flash_attention_4 fa4": nearly("it is the newest", attn_implementation="flash_attention_3"),
+        },
         on_resume=TAKES_EFFECT,
     )
     compile: str = param(

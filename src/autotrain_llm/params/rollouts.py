@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import AT_LEAST_ONE, FIXED, NOT_NEGATIVE, POSITIVE, Bounds, group, param
+from autotrain_llm.declare.param import AT_LEAST_ONE, FIXED, NOT_NEGATIVE, POSITIVE, Bounds, group, nearly, param
 
 
 @group("Rewards", order=645, on_resume=FIXED)
@@ -56,4 +56,10 @@ class SamplingOfAnswers:
         "Sample from the most likely tokens whose probabilities sum to this.",
         within=Bounds(low=0, high=1, low_open=True),
     )
-    rl_generation: str = param("native", "Engine that generates completions.", choices=("native", "vllm"))
+    rl_generation: str = param(
+        "native",
+        "Engine that generates completions.",
+        choices=("native", "vllm"),
+        choice_aliases={"native": "hf huggingface transformers pt"},
+        meanings={"sglang lmdeploy trtllm": nearly("vLLM is the other engine", rl_generation="vllm")},
+    )

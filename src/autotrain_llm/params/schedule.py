@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import AT_LEAST_ONE, NO_INFLUENCE, TAKES_EFFECT, Bounds, group, param
+from autotrain_llm.declare.param import AT_LEAST_ONE, NO_INFLUENCE, TAKES_EFFECT, Bounds, exactly, group, nearly, param
 
 
 @group("Logging, evaluation and checkpoints", order=80)
@@ -27,7 +27,18 @@ class Schedule:
         default_words="none",
         searchable=False,
         in_study_name=False,
-        aliases="logger metric_logger report report_to tracker",
+        aliases="logger logger_name metric_logger report report_to tracker",
+        meanings={
+            "console file csv stdout json disk none": exactly(),
+            "wandblogger": exactly(log="wandb"),
+            "tensorboardlogger tensorboardx": exactly(log="tensorboard"),
+            "stdoutlogger disklogger csvlogger": exactly(),
+            "cometlogger": nearly("nothing can be sent there"),
+            "all": nearly("each one has to be named"),
+            "swanlab comet comet_ml clearml neptune dvclive dagshub codecarbon azure_ml flyte litlogger vemlp_wandb rl_logger otel": nearly(
+                "nothing can be sent there"
+            ),
+        },
         on_resume=NO_INFLUENCE,
     )
     tracker_project: str | None = param(
@@ -60,7 +71,7 @@ class Schedule:
         searchable=False,
         aliases="evaluation_strategy",
         choice_aliases={"no": "false none"},
-        near_choices={"epoch": "true yes"},
+        meanings={"true yes": nearly("it has to be said when", eval_strategy="epoch")},
         on_resume=TAKES_EFFECT,
     )
     eval_steps: int | None = param(
@@ -98,7 +109,14 @@ class Schedule:
         choices=("no", "steps", "epoch"),
         default_words="steps with --save-steps, else as --eval-strategy, else epoch",
         choice_aliases={"no": "false none"},
-        near_choices={"epoch": "true yes best"},
+        meanings={
+            "true yes": nearly("it has to be said when", save_strategy="epoch"),
+            "best": nearly(
+                "each evaluation saves a checkpoint, and the best is kept",
+                save_strategy=None,
+                load_best_model_at_end=True,
+            ),
+        },
         on_resume=NO_INFLUENCE,
     )
     save_steps: int | None = param(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import AT_LEAST_ONE, NO_INFLUENCE, POSITIVE, group, param
+from autotrain_llm.declare.param import AT_LEAST_ONE, NO_INFLUENCE, POSITIVE, group, nearly, param
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class Sweep:
         "optuna",
         "Library that proposes the values.",
         choices=("optuna", "wandb"),
-        near_choices={"optuna": "ray sigopt none"},
+        meanings={"ray sigopt none": nearly("Optuna proposes the values on this machine", sweep_backend="optuna")},
     )
     sweep_n_trials: int = param(
         10,

@@ -16,6 +16,7 @@ from autotrain_llm.declare.param import (
     group,
     linear,
     log,
+    nearly,
     param,
 )
 from autotrain_llm.params.optimizers import OPTIMIZERS, SCHEDULERS
@@ -112,22 +113,50 @@ class Optimisation:
         replaced_choices={"adamw_hf": "adamw_torch", "adamw_torch_fused": "adamw_torch"},
         aliases="optim optim_type optimizer_type use_galore use_muon",
         choice_aliases={
-            "adamw_torch": "adamw adamw_apex_fused",
+            "adamw_torch": "adamw adamw_apex_fused adamw_torch_xla adamw_torch_npu_fused torch",
             "adamw_bnb_8bit": "adamw_8bit adamw8bit",
+            "paged_adamw_8bit": "pagedadamw8bit",
             "muon": "use_muon",
             "lion": "lion_32bit lion_pytorch",
             "schedule_free_adamw": "adamw_schedulefree adamw_schedule_free schedulefree schedule_free",
             "galore_adamw": "galore use_galore",
         },
-        near_choices={
-            "adamw_torch": "adam torch adamw_torch_npu_fused adamw_torch_xla stable_adamw came_pytorch ao_adamw_fp8 optimi_adamw",
-            "adamw_bf16": "adam_mini adamw_anyprecision",
-            "adamw_bnb_8bit": "adam8bit 8bit adamw_torch_8bit adamw_torch_4bit",
-            "paged_adamw_8bit": "paged_adamw_32bit paged_adamw pagedadamw pagedadamw8bit pagedadamw32bit",
-            "lion": "paged_lion_32bit",
-            "lion_8bit": "paged_lion_8bit",
-            "schedule_free_adamw": "schedule_free_sgd schedule_free_radam",
-            "galore_adamw": "galore_adamw_8bit galore_adafactor galore_adamw_layerwise apollo_adamw",
+        meanings={
+            "adam": nearly("weight decay is not part of the gradient", optimizer="adamw_torch"),
+            "paged_adamw_32bit paged_adamw pagedadamw pagedadamw32bit": nearly(
+                "the same steps, with states that stay on the GPU", optimizer="adamw_torch"
+            ),
+            "adam8bit 8bit adamw_torch_8bit ao_adamw_8bit adamw_torch_4bit ao_adamw_4bit": nearly(
+                "bitsandbytes rounds the states to 8 bits", optimizer="adamw_bnb_8bit"
+            ),
+            "ao_adamw_fp8 adam_mini adamw_anyprecision optimi_adamw flash_adamw": nearly(
+                "the states are bfloat16, rounded stochastically", optimizer="adamw_bf16"
+            ),
+            "ademamix ademamix_8bit paged_ademamix_32bit paged_ademamix_8bit": nearly(
+                "there is no second, slower average of the gradients", optimizer="adamw_torch"
+            ),
+            "stable_adamw adopt_adamw grokadamw sophia came_pytorch": nearly(
+                "its steps are AdamW's own", optimizer="adamw_torch"
+            ),
+            "adagrad rmsprop rmsprop_bnb rmsprop_bnb_8bit rmsprop_bnb_32bit": nearly(
+                "there is an average of the gradients besides that of their squares", optimizer="adamw_torch"
+            ),
+            "lomo adalomo badam": nearly(
+                "all gradients are kept until the step, and the states are small", optimizer="adafactor"
+            ),
+            "dion": nearly("momentum is orthogonalised as a whole", optimizer="muon"),
+            "paged_lion_32bit": nearly("the same steps, with states that stay on the GPU", optimizer="lion"),
+            "paged_lion_8bit": nearly("the same steps, with states that stay on the GPU", optimizer="lion_8bit"),
+            "schedule_free_sgd schedule_free_radam": nearly(
+                "it averages AdamW's steps", optimizer="schedule_free_adamw"
+            ),
+            "galore_adamw_8bit galore_adamw_8bit_layerwise galore_adafactor galore_adafactor_layerwise galore_adamw_layerwise q_galore_adamw8bit": nearly(
+                "the projected states are AdamW's in 32 bits, and all weights change in one step",
+                optimizer="galore_adamw",
+            ),
+            "apollo_adamw apollo_adamw_layerwise": nearly(
+                "gradients are projected to singular vectors, and not at random", optimizer="galore_adamw"
+            ),
         },
         on_resume=FIXED,
     )
@@ -136,16 +165,34 @@ class Optimisation:
         "Learning rate schedule after the warm-up.",
         choices=SCHEDULERS,
         search=among("linear", "cosine"),
-        aliases="lr_decay_style lr_schedule lr_scheduler lr_scheduler_type",
+        aliases="lr_decay_style lr_schedule lr_scheduler lr_scheduler_type warmup_style",
         choice_aliases={
             "cosine": "cosine_decay cosine_schedule_with_warmup get_cosine_schedule_with_warmup",
             "linear": "linear_schedule get_linear_schedule_with_warmup",
             "warmup_stable_decay": "wsd",
         },
-        near_choices={
-            "cosine": "cosine_with_restarts cosine_with_min_lr cosineannealinglr one_cycle cosine_warmup_with_min_lr rex",
-            "linear": "reduce_lr_on_plateau exponential_decay step_decay",
-            "constant": "none",
+        meanings={
+            "cosine_with_min_lr": nearly(
+                "the lowest rate is a parameter of its own, as a share of --lr", scheduler="cosine", min_lr_ratio=0.1
+            ),
+            "cosine_warmup_with_min_lr": nearly(
+                "the lowest rate is a parameter of its own, as a share of --lr, and the warm-up begins at 0",
+                scheduler="cosine",
+                min_lr_ratio=0.1,
+            ),
+            "cosine_with_restarts cosineannealingwarmrestarts": nearly(
+                "the rate falls once, and does not rise again", scheduler="cosine"
+            ),
+            "cosineannealinglr one_cycle onecycle onecyclelr rex": nearly(
+                "the rate rises linearly and falls as a cosine", scheduler="cosine"
+            ),
+            "reduce_lr_on_plateau reducelronplateau greedy": nearly(
+                "the rate follows from the step, and not from evaluations", scheduler="linear"
+            ),
+            "exponential_decay exponential exponentiallr step_decay step steplr multisteplr log_sweep": nearly(
+                "the rate falls evenly", scheduler="linear"
+            ),
+            "none": nearly("a rate that does not change is called constant", scheduler="constant"),
         },
         on_resume=TAKES_EFFECT,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import FIXED, POSITIVE, TAKES_EFFECT, group, log, param
+from autotrain_llm.declare.param import FIXED, POSITIVE, TAKES_EFFECT, group, log, nearly, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.data import PromptColumn, RejectedColumn
 from autotrain_llm.params.distillation import Distillation
@@ -46,7 +46,17 @@ class Dpo:
         on_resume=TAKES_EFFECT,
     )
     dpo_loss: str = param(
-        "sigmoid", "Loss function, by TRL's name.", choices=LOSSES, aliases="dpo_loss_type pref_loss", on_resume=FIXED
+        "sigmoid",
+        "Loss function, by TRL's name.",
+        choices=LOSSES,
+        aliases="dpo_loss_type pref_loss",
+        meanings={
+            "orpo": nearly("orpo is a trainer of its own here", trainer="orpo"),
+            "kto kto_pair": nearly("kto is a trainer of its own here, and makes two rows of a pair", trainer="kto"),
+            "simpo cpo alphapo": nearly("orpo is the trainer that needs no reference model", trainer="orpo"),
+            "rpo sft": nearly("nothing is added to the loss of the pair", dpo_loss="sigmoid"),
+        },
+        on_resume=FIXED,
     )
 
 

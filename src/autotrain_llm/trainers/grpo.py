@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import FIXED, Bounds, group, param
+from autotrain_llm.declare.param import FIXED, Bounds, exactly, group, nearly, param
 from autotrain_llm.declare.trainer import Example, Trainer, Usual
 from autotrain_llm.params.evaluation import ComparedAnswers
 from autotrain_llm.params.rollouts import RewardSources, SamplingOfAnswers
@@ -29,6 +29,18 @@ class Grpo:
         "Advantage estimator: the score minus its group's mean, divided by the group's standard deviation (grpo) or not (dr_grpo), or minus the mean of the group's other scores (rloo).",
         choices=("grpo", "dr_grpo", "rloo"),
         aliases="adv_estimator advantage_estimator",
+        choice_aliases={"grpo": "grpo_vectorized group_norm", "rloo": "rloo_vectorized"},
+        meanings={
+            "dapo": exactly(),  # TRL's name for the mean over the tokens of a step
+            "gae": nearly("ppo is the trainer with a value function", trainer="ppo"),
+            "bnpo luspo cispo sapo": nearly(
+                "the loss is clipped, and a mean over the tokens of a step", rl_advantage="grpo"
+            ),
+            "opo gpg grpo_passk gdpo": nearly("the mean of a group is the baseline", rl_advantage="grpo"),
+            "remax reinforce reinforce_plus_plus reinforce_plus_plus_baseline reinforce_baseline": nearly(
+                "the mean of the group's other answers is the baseline", rl_advantage="rloo"
+            ),
+        },
     )
 
 

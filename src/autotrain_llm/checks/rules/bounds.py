@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from autotrain_llm.config.aliases import OTHER_TRAINER, choice_meant, nearest_choice
+from autotrain_llm.config.aliases import choice_meant
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.config.search_space import usual_value
@@ -16,7 +16,7 @@ from autotrain_llm.context.machine import target_memory
 from autotrain_llm.declare.example import NEW, Example
 from autotrain_llm.declare.finding import WARNING, Finding, typed
 from autotrain_llm.declare.nearest import nearest, same_spelling
-from autotrain_llm.declare.param import Param, flag_of
+from autotrain_llm.declare.param import Meaning, Param, flag_of
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.search import describe
@@ -153,23 +153,26 @@ def a_choice_must_be_one_of_the_choices(config: Config) -> Iterator[Finding]:
     for param in PARAMS.values():
         value = config.value_of(param.name)
         if config.given(param.name) and param.choices and value is not None and value not in param.choices:
-            trainer = OTHER_TRAINER.get(param.name, {}).get(str(value).lower())
-            same = choice_meant(param.name, str(value)) or next(
-                filter(partial(same_spelling, str(value)), param.choices), None
-            )
-            near = nearest_choice(param.name, str(value)) or nearest(str(value), param.choices)
-            instead = {"trainer": trainer, param.name: None} if trainer else {param.name: near} if near else EMPTY
+            meaning = param.meaning_of(value) or _of_spelling(param, str(value))
+            near = None if meaning else nearest(str(value), param.choices)
+            # What a meaning does not set is left out.
+            instead = {param.name: None, **meaning.changes} if meaning else {param.name: near} if near else EMPTY
+            lost = meaning.lost if meaning else ""
             yield Finding(
                 f"{param.flag} must be one of {', '.join(param.choices)}, got {value!r}"
-                + (f", which is a trainer of its own here: {trainer}" if trainer else ""),
-                fix=None
-                if instead or same or not param.default
-                else f"{typed(param.name, param.default)}, the default",
-                changes={param.name: same} if same and not trainer else EMPTY,
-                guess=instead,
+                + (f": {lost}" if lost else ""),
+                fix=None if instead or not param.default else f"{typed(param.name, param.default)}, the default",
+                changes=instead if meaning and not lost else EMPTY,
+                guess=EMPTY if meaning and not lost else instead,
                 parameters=(param.name,),
                 file=config.origin(param.name).file,
             )
+
+
+def _of_spelling(param: Param, value: str) -> Meaning | None:
+    """The choice that a value is in another spelling: `Cosine`, `flash-attention-2`."""
+    same = choice_meant(param.name, value) or next(filter(partial(same_spelling, value), param.choices), None)
+    return Meaning({param.name: same}) if same else None
 
 
 @rule(

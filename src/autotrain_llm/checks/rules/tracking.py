@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.machine import Machine
 from autotrain_llm.declare.example import of_flags, where
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.nearest import nearest
-from autotrain_llm.declare.param import flag_of
+from autotrain_llm.declare.param import exactly, flag_of
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.params.schedule import Schedule
 from autotrain_llm.planning.trackers import TRACKERS, named_by_environment
@@ -25,16 +26,26 @@ def a_tracker_must_be_one_that_is_supported(schedule: Schedule) -> Iterator[Find
     Fix: tensorboard, wandb, trackio, mlflow, or several separated by commas.
     """
     unknown = [name for name in schedule.log if name not in TRACKERS]
-    if unknown:
-        meant = [name if name in TRACKERS else nearest(name, TRACKERS, cutoff=0.75) for name in schedule.log]
-        names = list(dict.fromkeys(name for name in meant if name))
-        is_typo = None not in meant
-        yield Finding(
-            f"--log must be among {', '.join(TRACKERS)}, got {', '.join(unknown)}",
-            changes={"log": names} if is_typo else {},
-            guess={} if is_typo else {"log": names or "tensorboard"},
-            parameters=("log",),
-        )
+    if not unknown:
+        return
+    meanings = {name: PARAMS["log"].meaning_of(name) for name in unknown}
+    lost = [f"{name}: {meaning.lost}" for name, meaning in meanings.items() if meaning and meaning.lost]
+    always = {name for name, meaning in meanings.items() if meaning == exactly()}
+    meant = [
+        name if name in TRACKERS else nearest(name, TRACKERS, cutoff=0.75)
+        for name in schedule.log
+        if name not in always
+    ]
+    names = list(dict.fromkeys(name for name in meant if name))
+    is_certain = None not in meant and not lost
+    instead = {"log": names or (None if is_certain else "tensorboard")}
+    yield Finding(
+        f"--log must be among {', '.join(TRACKERS)}, got {', '.join(unknown)}"
+        + (f" ({'; '.join(lost)})" if lost else ""),
+        changes=instead if is_certain else {},
+        guess={} if is_certain else instead,
+        parameters=("log",),
+    )
 
 
 @rule("E505", example=where("where wandb is not installed", "--log wandb", "--log none"))

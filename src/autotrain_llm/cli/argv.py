@@ -10,6 +10,7 @@ from autotrain_llm.config.aliases import ACCEPTED, RENAMED
 from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.declare.convert import FALSE, TRUE
 from autotrain_llm.declare.param import flag_of
+from autotrain_llm.params.precision import ON
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,6 +135,9 @@ def last_value(words: Sequence[str], name: str) -> str | None:
 def _missing_value(param: Param) -> Finding:
     if param.name == "trainer":
         fix = f"--trainer {next(iter(TRAINERS))}, or another of {', '.join(TRAINERS)}"
+    elif param.choices:
+        first = ON if ON in param.choices else param.choices[0]
+        fix = f"{param.flag} {first}, or another of {', '.join(param.choices)}"
     else:
         fix = f"{param.flag} {param.placeholder}"
     return _finding(f"{param.flag} needs a value", fix, param.name)

@@ -146,6 +146,7 @@ IN_SECTIONS = {
     "model.max_length": "block_size",
     "tokenizer.path": "tokenizer",
     "tokenizer.max_seq_len": "block_size",
+    "dataset.train_on_input": "response_only_loss",
     "dataset.source": "data_path",
     "custom_dataset.file": "data_path",
     "dataset.data_files": "data_path",
@@ -386,8 +387,9 @@ WHY_NOT = {
         "num_mini_batches local_rollout_forward_batch_size steps_per_generation min_p repetition_penalty"
     ),
     "which tokens are trained on follows from the trainer and --response-only-loss": (
-        "label_names label_pad_token_id mask_history mask_truncated_completions roles_to_train collator_name"
+        "label_names label_pad_token_id mask_truncated_completions roles_to_train collator_name"
     ),
+    'every answer of a conversation is trained on but those whose turn has "train": false': "mask_history",
     "--response-only-loss trains on the answers only, and the chat template marks them": (
         "response_template instruction_template response_part instruction_part"
     ),
@@ -400,7 +402,7 @@ WHY_NOT = {
     "rows are shuffled in each epoch, seeded by --seed": (
         "shuffle shuffle_dataset dataset_shuffle train_dataloader_shuffle"
     ),
-    "the side that is truncated follows from the trainer": (
+    "the side that is truncated follows from the trainer, and a row that is too long is truncated, counted and reported, never left out": (
         "truncation_mode truncation_side truncation_strategy truncation"
     ),
     "--logging-steps and --log set how often and where to log, and report.html plots the metrics": (

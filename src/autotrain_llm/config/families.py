@@ -200,9 +200,10 @@ FAMILIES: dict[str, str] = {
         "resize_token_* resize_model_vocab mean_resizing_embeddings shrink_embeddings fix_untrained_tokens fix_tokenizer tokenizer_legacy "
         "tokenizer_use_* disable_fast_tokenizer eot_tokens tokens pad_token_* eos_token_* bos_token_* special_tokens.*"
     ),
+    "mask_history": "loss_scale is_binary_loss_scale train_on_last_step_only mask_prompt_history",
     "label_names": (
-        "loss_scale is_binary_loss_scale train_on_eos train_on_eot roles_to_* ignore_pad_token_for_loss min_completion_prefix "
-        "mask_prompt_* train_on_last_step_only add_eos dataset.train_on_*"
+        "train_on_eos train_on_eot roles_to_* ignore_pad_token_for_loss min_completion_prefix "
+        "mask_prompt_* add_eos dataset.train_on_*"
     ),
     "the loss follows from --trainer; --token-weights and --use-distillation can be added to it": (
         "use_dft* dft_* enable_dft_* use_eaft* eaft_* use_asft* asft_* ebft ebft_* diffusion_* alignment_coef ce_coef diversity_coef rl_coef "

@@ -146,6 +146,12 @@ def _prompts_of_a_rollout(raw: Any, given: Mapping[str, Any], beside: Mapping[st
     return Parts({"rl_chunk_size": int(raw) * int(answers)}) if str(answers).isdecimal() else None
 
 
+def _longest_prompt(raw: Any, given: Mapping[str, Any], beside: Mapping[str, Any]) -> Parts | None:
+    """Where answers are sampled, the rows are prompts."""
+    trainer = TRAINERS.get(str(given.get("trainer") or ""))
+    return Parts({"block_size": int(raw)}) if trainer and trainer.samples and str(raw).isdecimal() else None
+
+
 def _tokens(raw: Any, given: Mapping[str, Any], beside: Mapping[str, Any]) -> Parts | None:
     """PEFT takes ids, or ids for each matrix."""
     settings = _mapping(raw)
@@ -192,6 +198,7 @@ TRANSLATED: dict[str, Translate] = {
     "deepspeed_config": _deepspeed,
     "fsdp": _fsdp,
     "data.train_batch_size": _prompts_of_a_rollout,
+    "data.max_prompt_length": _longest_prompt,
     "trainable_token_indices": _tokens,
     "peft_trainable_token_indices": _tokens,
     "split": _split,

@@ -199,7 +199,7 @@ def call(
         try:
             returned = function(**arguments)
         except (Exception, SystemExit) as problem:
-            raise FunctionFault(f"raises {_describe(problem, location)}") from problem
+            raise FunctionFault(f"raises {_describe(problem, location)}{_taken_for_turns(problem)}") from problem
     return _numbers(returned, completions)
 
 
@@ -294,6 +294,14 @@ def _describe(problem: BaseException, location: FunctionLocation) -> str:
     where = f" ({location.file.name if location.file else ''}, line {own[-1].lineno})" if own else ""
     message = str(problem).strip().split("\n")[0]
     return f"{type(problem).__name__}{': ' + message if message else ''}{where}"
+
+
+def _taken_for_turns(problem: BaseException) -> str:
+    """What is said to a function that reads `completion[0]["content"]`, as TRL's do for conversations; empty for any other problem."""
+    of_texts = ("string index out of range", "string indices must be integers", "'str' object has no attribute 'get'")
+    if not str(problem).startswith(of_texts):
+        return ""
+    return ': each completion is a text here, also where the prompt is a conversation; where it reads completion[0]["content"], completion is that text'
 
 
 def _a(name: str) -> str:

@@ -16,6 +16,7 @@ class Optimizer(Record):
     these are different. `temporary` are the values that a step allocates besides, for all trained values at once. `transformers` is the name by
     which transformers' Trainer makes it; without one `run/engine/optimizers.py` does. `package` is the module that it needs, `install` the package's name.
     `undivided` says why FSDP2's parts are not trained with it. `needs_gpu`: it does nothing without one. `schedules`: it takes a schedule of the learning rate.
+    `slower`: its learning rate is usually lower than AdamW's by the first to the last of these factors, and by the second as a rule.
     """
 
     states: float = 2.0
@@ -27,8 +28,14 @@ class Optimizer(Record):
     undivided: str = ""
     needs_gpu: bool = False
     schedules: bool = True
+    slower: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
+SIGNED = (
+    3.0,
+    5.0,
+    10.0,
+)  # a step of Lion has the same size for every weight (Chen et al., arXiv 2302.06675, section 5)
 OPTIMIZERS = {
     "adamw_torch": Optimizer(transformers="adamw_torch_fused"),
     "adamw_bf16": Optimizer(states=1.0, undivided="it has not been tried with parts"),
@@ -47,10 +54,20 @@ OPTIMIZERS = {
     "adafactor": Optimizer(states=0.0, transformers="adafactor", undivided=WHOLE),
     "muon": Optimizer(hidden_states=1.0, undivided=WHOLE_MATRICES),
     "lion": Optimizer(
-        states=1.0, transformers="lion_32bit", package=BITSANDBYTES, install=BITSANDBYTES, undivided=WHOLE
+        states=1.0,
+        slower=SIGNED,
+        transformers="lion_32bit",
+        package=BITSANDBYTES,
+        install=BITSANDBYTES,
+        undivided=WHOLE,
     ),
     "lion_8bit": Optimizer(
-        states=0.25, transformers="lion_8bit", package=BITSANDBYTES, install=BITSANDBYTES, undivided=WHOLE
+        states=0.25,
+        slower=SIGNED,
+        transformers="lion_8bit",
+        package=BITSANDBYTES,
+        install=BITSANDBYTES,
+        undivided=WHOLE,
     ),
     "schedule_free_adamw": Optimizer(
         temporary=1.0,

@@ -21,7 +21,7 @@ from autotrain_llm.data.order import (
     EpochOrder,
 )
 from autotrain_llm.declare.finding import in_words
-from autotrain_llm.models.checks.target_modules import is_called
+from autotrain_llm.models.checks.target_modules import matches
 from autotrain_llm.params.distributed import FULL
 from autotrain_llm.params.optimizers import OPTIMIZERS
 from autotrain_llm.planning import memory_model as estimate
@@ -639,7 +639,7 @@ def adapter_of(metadata: ModelMetadata | None, shape: estimate.Shape, config: Co
     sides: list[tuple[int, int]] = []
     if metadata is not None and metadata.tensors:
         for module in metadata.linear_modules:
-            named = everything or any(is_called(module, name) for name in targets)
+            named = everything or any(matches(name, module) for name in targets)
             tensor = metadata.tensors.get(f"{module}.weight")
             if named and tensor is not None and len(tensor) == 2:
                 sides.append((tensor[1], tensor[0]))

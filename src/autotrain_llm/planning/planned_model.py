@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autotrain_llm.models.checks.target_modules import for_peft
 from autotrain_llm.models.locate import ADAPTER, ADAPTER_CONFIG, FOLDER, Located
 from autotrain_llm.models.metadata import ModelMetadata
 from autotrain_llm.models.planned import PlannedModel
@@ -105,7 +106,7 @@ def _adapter(plan: Plan, adapter: AdapterPlan, context: RunContext, folder: Path
         "lora_dropout": adapter.dropout,
         "use_dora": adapter.dora,
         "use_rslora": adapter.rslora,
-        "target_modules": list(metadata.linear_names if all_linear else adapter.target_modules),
+        "target_modules": list(metadata.linear_names) if all_linear else for_peft(adapter.target_modules),
     }
     if adapter.tokens:
         settings["trainable_token_indices"] = list(adapter.tokens)

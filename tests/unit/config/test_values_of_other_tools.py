@@ -95,6 +95,8 @@ def test_a_meaning_sets_parameters_that_there_are_to_values_that_they_can_have()
         ({"data.train_batch_size": 64, "trainer": "ppo"}, {"rl_chunk_size": 64}, ""),
         ({"data.train_batch_size": 64, "rollout.n": 4, "trainer": "grpo"}, {"rl_chunk_size": 256}, ""),
         ({"data.train_batch_size": 64, "trainer": "sft"}, {"global_batch": 64}, ""),
+        ({"data.max_prompt_length": 64, "trainer": "grpo"}, {"block_size": 64}, ""),
+        ({"dataset.train_on_input": True}, {"response_only_loss": False}, ""),
         ({"trainable_token_indices": {"embed_tokens": [2, 1], "lm_head": [1, 2]}}, {"trainable_tokens": [1, 2]}, ""),
         ({"split": "train[:90%]"}, {"train_split": "train"}, "as a whole"),
         ({"logger": ["console", "wandb"]}, {"log": "wandb"}, ""),
@@ -116,6 +118,12 @@ def test_a_cosine_with_a_floor_keeps_it() -> None:
     assert {**own.changes, **kwargs.changes} == {"scheduler": "cosine", "min_lr_ratio": 0.2}
     (alone,) = said_about("scheduler", "cosine_with_min_lr")
     assert alone.guess == {"scheduler": "cosine", "min_lr_ratio": 0.1}
+
+
+def test_a_history_that_is_masked_is_answered_with_the_way_that_there_is() -> None:
+    for name, value in (("mask_history", True), ("loss_scale", "last_round")):
+        (finding,) = said_about(name, value)
+        assert '"train": false' in finding.message
 
 
 def test_several_data_sets_with_their_rows_are_a_mixture() -> None:

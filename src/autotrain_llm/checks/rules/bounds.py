@@ -109,14 +109,19 @@ def a_number_must_be_inside_its_bounds(config: Config) -> Iterator[Finding]:
         if config.given(param.name) and param.within and not param.in_bounds(value):
             yield Finding(
                 f"{param.flag} must be {param.within.describe()}, got {plain(value)}",
-                changes=_instead(param, value),
+                changes=_instead(
+                    param, value, has_alternative=bool(param.alternative and config.value_of(param.alternative))
+                ),
                 parameters=(param.name,),
                 file=config.origin(param.name).file,
             )
 
 
-def _instead(param: Param, value: Any) -> Mapping[str, Any]:
-    """The changes in place of a value outside its bounds: what it means in other tools, the usual value, or the bound."""
+def _instead(param: Param, value: Any, *, has_alternative: bool) -> Mapping[str, Any]:
+    """The changes in place of a value outside its bounds: none where another parameter is given in its place; what it means in other tools, the usual value,
+    or the bound."""
+    if has_alternative:
+        return {param.name: None}
     if param.never and value <= 0:
         return param.never
     if param.suggested is not None:

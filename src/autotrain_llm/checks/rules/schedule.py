@@ -38,7 +38,7 @@ def a_learning_rate_should_suit_trainer_and_method(config: Config, trainer: Trai
     lr = config.lr
     if lr is None or lr <= 0:
         return
-    low, high, usual, method = learning_rates(trainer, bool(config.peft))
+    low, high, usual, method = learning_rates(trainer, bool(config.peft), config.optimizer)
     what = f"{trainer.name} with {method}"
     if str(config.model or "").startswith("scratch:"):
         low, high, usual, what = 0.0, HIGHEST_OF_NEW_MODELS, USUAL_OF_NEW_MODELS, "a new model"
@@ -51,10 +51,14 @@ def a_learning_rate_should_suit_trainer_and_method(config: Config, trainer: Trai
     )
 
 
-def learning_rates(trainer: Trainer, lora: bool) -> tuple[float, float, float, str]:
+def learning_rates(trainer: Trainer, lora: bool, optimizer: str) -> tuple[float, float, float, str]:
     """The lowest and the highest learning rate that work for a trainer, the typical one, and the method in words."""
     low, high = trainer.learning_rates["lora" if lora else "full"]
-    return low, high, trainer.usual["lr"].value(lora), "--peft" if lora else "full fine-tuning (no --peft)"
+    least, as_a_rule, most = OPTIMIZERS[optimizer].slower if optimizer in OPTIMIZERS else (1.0, 1.0, 1.0)
+    method = "--peft" if lora else "full fine-tuning (no --peft)"
+    method += f" and --optimizer {optimizer}" if as_a_rule != 1 else ""
+    usual = float(f"{trainer.usual['lr'].value(lora) / as_a_rule:.2g}")
+    return low / most, high / least, usual, method
 
 
 @rule("P324", WARNING, refuses="--warmup-ratio 0.8", accepts="--warmup-ratio 0.1")
@@ -80,7 +84,7 @@ def warmup_should_leave_steps_to_train(config: Config) -> Iterator[Finding]:
     accepts="--eval-steps 50 --valid-split 0.1",
 )
 def a_number_of_steps_needs_a_strategy_that_counts_steps(config: Config) -> Iterator[Finding]:
-    """A number has no effect because of another parameter: steps where epochs are counted, a warm-up of a constant rate, or a setting of another schedule or optimizer; or an optimizer has none on an adapter.
+    """A number has no effect because of another parameter: steps where epochs are counted, a warm-up of a constant rate, or a setting of another schedule or optimizer.
 
     Why: `--eval-steps` and `--save-steps` are used when `--eval-strategy` and `--save-strategy` are `steps`, which is the default once a
     number of steps is given. `--scheduler constant` starts at the peak and has no warm-up. A constant rate has no lowest one either, and only some
@@ -104,6 +108,21 @@ def a_number_of_steps_needs_a_strategy_that_counts_steps(config: Config) -> Iter
             parameters=("warmup_ratio", "scheduler"),
         )
     yield from _settings_of_others(config)
+
+
+@rule(
+    "P376",
+    WARNING,
+    refuses="--optimizer galore_adamw --peft --lr 2e-4",
+    accepts="--optimizer galore_adamw --lr 2e-5",
+)
+def galore_projects_nothing_of_an_adapter(config: Config) -> Iterator[Finding]:
+    """`--optimizer galore_adamw` with an adapter whose matrices are too narrow to be projected.
+
+    Why: GaLore projects the gradients of matrices that have more rows and more columns than `--galore-rank`. Those of an adapter have `--lora-r`, so all of
+    them are trained by plain AdamW.
+    Fix: AdamW by its name; or full fine-tuning, for which GaLore is made.
+    """
     if config.peft and config.optimizer == "galore_adamw" and config.galore_rank >= config.lora_r:
         yield Finding(
             f"--optimizer galore_adamw has no effect with --peft: it projects matrices with more rows and columns than --galore-rank "

@@ -424,7 +424,7 @@ def searched_learning_rates_should_suit_the_trainer(config: Config, trainer: Tra
     if search is None or str(config.model or "").startswith("scratch:"):
         return
     rates = [float(rate) for rate in search.choices or (search.low, search.high)]
-    low, high, usual, method = learning_rates(trainer, bool(config.peft))
+    low, high, usual, method = learning_rates(trainer, bool(config.peft), config.optimizer)
     if low <= max(rates) and min(rates) <= high:
         return
     yield Finding(

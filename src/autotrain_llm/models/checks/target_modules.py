@@ -86,6 +86,13 @@ def matches(target: str, module: str) -> bool:
     return not re.fullmatch(r"[\w.]+", target) and bool(re.fullmatch(target, module))
 
 
+def for_peft(targets: Sequence[str]) -> str | list[str]:
+    """The modules as PEFT (0.21) takes them: it reads the entries of a list as names, and only a text as a regular expression, for the whole name of a module."""
+    if all(re.fullmatch(r"[\w.]+", target) for target in targets):
+        return list(targets)
+    return "|".join(rf"(?:.*\.)?{re.escape(one)}" if re.fullmatch(r"[\w.]+", one) else f"(?:{one})" for one in targets)
+
+
 def _only_vectors(target: str, metadata: ModelMetadata) -> bool:
     """Whether all modules that a target names have a single row of weights, as norms do."""
     shapes: Sequence[tuple[int, ...] | None] = [

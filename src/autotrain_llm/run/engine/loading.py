@@ -30,6 +30,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from autotrain_llm.declare.parts import has_model_in_parts
 from autotrain_llm.models.architectures import MIXERS, WITHOUT_LORA
 from autotrain_llm.models.checks.generation_config import idle_settings
+from autotrain_llm.models.checks.target_modules import for_peft
 from autotrain_llm.models.locate import ADAPTER, HUB, SCRATCH, Located
 from autotrain_llm.models.metadata import read_metadata
 from autotrain_llm.planning.plan import AdapterPlan, Plan
@@ -222,7 +223,7 @@ def lora_config(adapter: AdapterPlan, model: Any) -> LoraConfig:
         use_dora=adapter.dora,
         use_rslora=adapter.rslora,
         init_lora_weights=peft_name(adapter.init),
-        target_modules="all-linear" if targets == ("all-linear",) else list(targets),
+        target_modules="all-linear" if targets == ("all-linear",) else for_peft(targets),
         exclude_modules=sorted(excluded) if excluded and targets == ("all-linear",) else None,
         trainable_token_indices=_rows_of(adapter.tokens, model) if adapter.tokens else None,
         task_type="CAUSAL_LM",

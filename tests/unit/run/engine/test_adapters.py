@@ -12,6 +12,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from autotrain_llm.models.checks.every import check_model
+from autotrain_llm.models.checks.target_modules import matches
 from autotrain_llm.models.locate import locate
 from autotrain_llm.models.metadata import read_metadata
 from autotrain_llm.planning.plan import AdapterPlan
@@ -75,3 +76,15 @@ def test_all_linear_is_every_linear_layer_that_can_have_an_adapter(kind: str, ad
     names = {name for name, _ in get_peft_model(model, lora_config(plan, model)).named_parameters() if "lora_A" in name}
     assert any(f".{adapted}." in name for name in names)
     assert not any(f".{left_out}." in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("targets", "count"), [(("q_proj", "v_proj"), 4), ((r".*\.1\..*q_proj",), 1), ((r".*\.1\..*q_proj", "v_proj"), 3)]
+)
+def test_a_pattern_among_the_target_modules_names_what_it_matches(targets: tuple[str, ...], count: int) -> None:
+    model = AutoModelForCausalLM.from_config(small_config("llama"))
+    names = {name for name, _ in model.named_modules() if any(matches(target, name) for target in targets)}
+    plan = AdapterPlan(2, 4.0, 0.0, False, False, targets, False)
+    adapted = get_peft_model(model, lora_config(plan, model))
+    trained = {name for name, _ in adapted.named_parameters() if "lora_A" in name}
+    assert len(trained) == len(names) == count

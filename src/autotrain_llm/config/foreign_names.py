@@ -139,14 +139,13 @@ def _of_parts(
     message = f"{written} is {names} here" if names else f"there is no parameter {written}"
     message += f": {'; '.join(parts.lost)}" if parts.lost else ""
     replaced = _replaced(parts.changes, given)
-    last = name.rpartition(".")[2]
     if replaced:
         fix = f"leave {written} out, or {in_words(parts.changes)} in place of {in_words(replaced)}"
-        return Finding(message, fix, (last,), file=file, code="P102")
+        return Finding(message, fix, (name,), file=file, code="P102")
     if not parts.changes:
-        return Finding(message, f"leave {written} out", (last,), file=file, code="P104")
+        return Finding(message, f"leave {written} out", (name,), file=file, code="P104")
     changes, guess = (EMPTY, parts.changes) if parts.lost else (parts.changes, EMPTY)
-    return Finding(message, changes=changes, guess=guess, parameters=(last,), file=file, code="P102")
+    return Finding(message, changes=changes, guess=guess, parameters=(name,), file=file, code="P102")
 
 
 def _rows_of_a_step(

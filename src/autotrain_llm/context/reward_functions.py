@@ -107,6 +107,50 @@ def _check_name(file: Path, name: str, written: str, parameter: str) -> None:
     raise _refused(parameter, f"{file} has no function {name}", fix)
 
 
+def ignores_completions(location: FunctionLocation) -> bool:
+    """Whether a function's source shows that its scores can't depend on what the completions are: it only counts them, or goes through them without using one.
+    False for anything else, and for a function of a module."""
+    import ast
+
+    if location.file is None:
+        return False
+    try:
+        tree = ast.parse(location.file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return False
+    functions = [one for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == location.name]
+    if not functions or functions[-1].decorator_list:
+        return False
+    body = functions[-1].body
+    arguments = functions[-1].args
+    names = [one.arg for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    used = [
+        node.id
+        for part in body
+        for node in ast.walk(part)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    ]
+    keywords = arguments.kwarg.arg if arguments.kwarg else None
+    if keywords in used or {"locals", "eval", "exec", "vars"} & {*used}:
+        return False
+    counted = sum(_only_counts(node, used) for part in body for node in ast.walk(part))
+    return "completions" not in names or used.count("completions") == counted
+
+
+def _only_counts(node: Any, used: Sequence[str]) -> bool:
+    """Whether a piece of a syntax tree reads `completions` for their number alone: `len(completions)`, or a loop whose variable is never read."""
+    import ast
+
+    def is_it(part: Any) -> bool:
+        return isinstance(part, ast.Name) and part.id == "completions"
+
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "len":
+        return len(node.args) == 1 and is_it(node.args[0])
+    if isinstance(node, ast.comprehension | ast.For) and is_it(node.iter):
+        return isinstance(node.target, ast.Name) and node.target.id not in used
+    return False
+
+
 def _names_of(tree: Any) -> tuple[set[str], list[str], bool]:
     """The names that a module binds to something callable, the names of its functions, and whether it may bind others at run time."""
     import ast
@@ -214,7 +258,7 @@ def first_call(written: str, parameter: str, row: Example, columns: Sequence[str
             f"{_flag(parameter)} {written}: {fault} (called with two answers to {row.file}, row {row.row}: {' and '.join(map(repr, PROBE_ANSWERS))})",
             fix=_columns_fix(fault.missing_columns, columns, row)
             if fault.missing_columns
-            else f"a number for any text: def {location.name}(prompts, completions, **columns): return [0.0 for text in completions]",
+            else f"a number for any text: def {location.name}(prompts, completions, **columns): return [float(len(text)) for text in completions]",
             parameters=(parameter,),
             file=str(location.file) if location.file else None,
             code=FAILS,

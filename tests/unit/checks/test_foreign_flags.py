@@ -142,7 +142,9 @@ def test_a_sweep_holds_rows_out_where_there_are_enough(capsys):
 
 
 def test_a_column_that_a_function_wants_is_to_be_added_to_the_rows(here, capsys):
-    (here / "score.py").write_text("def score(prompts, completions, answer): return [0.0 for _ in completions]\n")
+    (here / "score.py").write_text(
+        "def score(prompts, completions, answer): return [float(len(text)) for text in completions]\n"
+    )
     (finding,) = found(f"{GRPO} --rl-reward-fn score.py:score", capsys)
     assert finding["code"] == "P731" and "add a column answer to the rows of prompts.jsonl" in finding["fix"]
     write_rows(here / "prompts.jsonl", [{"prompt": f"Say {n}.", "answer": str(n)} for n in range(8)])
@@ -150,7 +152,9 @@ def test_a_column_that_a_function_wants_is_to_be_added_to_the_rows(here, capsys)
 
 
 def test_a_column_that_a_function_calls_otherwise_is_named(here, capsys):
-    (here / "score.py").write_text("def score(prompts, completions, answer): return [0.0 for _ in completions]\n")
+    (here / "score.py").write_text(
+        "def score(prompts, completions, answer): return [float(len(text)) for text in completions]\n"
+    )
     write_rows(here / "prompts.jsonl", [{"prompt": f"Say {n}.", "answers": str(n)} for n in range(8)])
     (finding,) = found(f"{GRPO} --rl-reward-fn score.py:score", capsys)
     assert finding["fix"].startswith("call answer answers in the function, as it is called in the rows, or add")

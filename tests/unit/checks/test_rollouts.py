@@ -16,12 +16,13 @@ from autotrain_llm.cli.main import main
 from autotrain_llm.config.arguments import parse_kwargs
 from autotrain_llm.config.resolved import resolve
 from autotrain_llm.context.machine import Gpu, Machine
+from autotrain_llm.context.reward_functions import find_function, ignores_completions
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.declare.finding import Finding
 from support.light_models import build_light_model
 from support.rows import write_rows
 
-GOOD = "def score(prompts, completions, **columns):\n    return [0.5 for text in completions]\n"
+GOOD = "def score(prompts, completions, **columns):\n    return [len(text) / 99 for text in completions]\n"
 
 
 @pytest.fixture
@@ -329,3 +330,25 @@ def test_as_many_answers_are_written_together_as_memory_holds(tmp_path, prompts,
     longest = fewer.data.tokens.max + 100
     # keys and values in four bytes, one layer, one head of eight
     assert fewer.rollouts.sampling.batch == int(0.1 * 2 * 2**20 / (2 * 4 * 1 * 1 * 8 * longest))
+
+
+@pytest.mark.parametrize(
+    ("source", "is_blind"),
+    [
+        ("def score(completions, **k): return [1.0] * len(completions)", True),
+        ("def score(prompts, completions): return [float(len(prompt)) for prompt, _ in zip(prompts, range(len(completions)))]", True),
+        ("def score(prompts): return [0.0 for _ in prompts]", True),
+        ("def score(completions, **k):\n    total = []\n    for _ in completions: total.append(1.0)\n    return total", True),
+        ("def score(completions, **k): return [float(len(text)) for text in completions]", False),
+        ("def score(completions, **k): return judge(completions)", False),
+        ("def score(**given): return [1.0] * len(given['completions'])", False),
+        ("@scored\ndef score(completions): return [1.0] * len(completions)", False),
+        ("score = lambda completions: [1.0] * len(completions)", False),
+    ],
+)  # fmt: skip
+def test_a_reward_function_that_looks_at_no_answer_is_known_from_its_source(
+    source: str, is_blind: bool, tmp_path: Path
+) -> None:
+    file = tmp_path / "score.py"
+    file.write_text(source)
+    assert ignores_completions(find_function(f"{file}:score", "rl_reward_fn")) is is_blind

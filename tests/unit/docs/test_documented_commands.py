@@ -89,7 +89,9 @@ class Local:
         if Path(file).exists():  # the page shows it
             return name
         path = self.folder / Path(file).name
-        path.write_text(f"def {function}(prompts, completions, **columns):\n    return [0.0 for text in completions]\n")
+        path.write_text(
+            f"def {function}(prompts, completions, **columns):\n    return [float(len(text)) for text in completions]\n"
+        )
         return f"{path}:{function}"
 
     def rows(self, values: dict[str, str], name: str, flag: str) -> Path:

@@ -301,7 +301,7 @@ FAILING_REWARD_FUNCTION = declare_finding(
         PROMPTS,
         PROMPTS,
         wrong="echo 'def score(completions, **rest): return [text.split()[0] for text in completions]' > score.py",
-        right="echo 'def score(completions, **rest): return [1.0 for text in completions]' > score.py",
+        right="echo 'def score(completions, **rest): return [float(len(text)) for text in completions]' > score.py",
     ),
 )
 RUN_FAILED = declare_finding(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.declare.example import PPO, PROMPTS, of_flags, of_scorer
+from autotrain_llm.declare.example import PPO, PROMPTS, Example, of_flags, of_scorer
 from autotrain_llm.declare.finding import WARNING, Finding, Refused
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.text import plural
@@ -22,6 +22,12 @@ if TYPE_CHECKING:  # reading models takes longer to import than refusing a comma
 SHOWN = 5  # row numbers in a message
 LEAST_ANSWER = 16  # tokens; shorter completions are not suggested
 BY_FUNCTION = PPO.replace("--rl-reward-model-path SCORER", "--rl-reward-fn score.py:score") + "rows.jsonl"
+
+
+def of_rewards(wrong: str, right: str) -> Example:
+    """The same command with two reward functions."""
+    start = "echo 'def score(prompts, completions, **columns): {}' > score.py"
+    return Example(BY_FUNCTION, BY_FUNCTION, PROMPTS, PROMPTS, wrong=start.format(wrong), right=start.format(right))
 
 
 @rule(
@@ -43,6 +49,35 @@ def a_reward_function_must_exist(sources: RewardSources, trainer: Trainer) -> It
             find_function(name, "rl_reward_fn")
         except Refused as refused:
             yield from refused.findings
+
+
+@rule(
+    "P812",
+    WARNING,
+    example=of_rewards("return [0.5 for _ in completions]", "return [float(len(text)) for text in completions]"),
+)
+def a_reward_function_looks_at_the_answers(sources: RewardSources, trainer: Trainer) -> Iterator[Finding]:
+    """The only reward is a function whose source shows that its scores don't depend on the completions: it counts them, and reads none.
+
+    Why: the policy is trained on how much better or worse an answer is than others. With a reward that is the same for any answer nothing is learned; P741 says so
+    of other rewards when it has seen some.
+    Fix: score each text in `completions`.
+    """
+    from autotrain_llm.context.reward_functions import find_function, ignores_completions
+
+    functions = sources.rl_reward_fn or ()
+    if not trainer.samples or sources.rl_reward_model_path or not functions:
+        return
+    try:
+        blind = all(ignores_completions(find_function(name, "rl_reward_fn")) for name in functions)
+    except Refused:
+        return  # P730 reports it
+    if blind:
+        yield Finding(
+            f"--rl-reward-fn {','.join(functions)} does not look at the answers: all of them have the same reward, and nothing is learned from them",
+            "score each text in completions, as in [float(len(text)) for text in completions]",
+            ("rl_reward_fn",),
+        )
 
 
 @rule(

@@ -33,7 +33,7 @@ from support.rows import COLOURS, write_rows
 pytestmark = pytest.mark.slow
 
 
-GOOD = "def score(prompts, completions, **columns):\n    return [0.5 for text in completions]\n"
+GOOD = "def score(prompts, completions, **columns):\n    return [len(text) / 99 for text in completions]\n"
 
 
 @pytest.fixture

@@ -257,9 +257,9 @@ def _how(plan: Plan) -> list[Row]:
     warmup = plural(arguments.warmup_steps, "step") if arguments.warmup_steps else "no"
     rate = f"{arguments.learning_rate:g}, {_schedule_in_words(plan)}, {warmup}{' of' if arguments.warmup_steps else ''} warm-up"
     epochs = f"{schedule.epochs:.4g} epoch{'' if schedule.epochs == 1 else 's'}"
-    asked = plan.parameters["epochs"].value if "epochs" in plan.parameters else None
-    if plan.parameters["max_steps"].value and asked and schedule.epochs < 0.99 * asked:
-        epochs += f" in place of {asked:g}: --max-steps ends the run"
+    epochs_given = plan.parameters["epochs"].value if "epochs" in plan.parameters else None
+    if plan.parameters["max_steps"].value and epochs_given and schedule.epochs < 0.99 * epochs_given:
+        epochs += f" in place of {epochs_given:g}: --max-steps ends the run"
     return [
         *(_resumed(plan, plan.resume) if plan.resume else ()),
         ("steps", f"{plan.steps} of {batch}", "of a stream" if plan.data.streaming else epochs),

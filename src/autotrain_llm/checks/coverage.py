@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import EMPTY, Record
+from autotrain_llm.declare.showable import showable
 from autotrain_llm.declare.text import plain
 from autotrain_llm.planning.trackers import SERVERS, sends_to_a_server
 
@@ -34,6 +35,13 @@ class UncheckedItem(Record):
     why: str
     how: str = ""
     matters: bool = True
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, *positional, **named):
+            super().__init__(*positional, **named)
+            for name in ("what", "why", "how"):
+                self.__dict__[name] = showable(self.__dict__[name])
 
     def as_json(self) -> dict[str, str]:
         return {"what": self.what, "why": self.why, "how": self.how}

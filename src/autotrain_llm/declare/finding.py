@@ -49,7 +49,7 @@ class Finding(Record):
                 if self.__dict__.get(name):
                     self.__dict__[name] = showable(self.__dict__[name])
             # The name of a parameter that is not known is any text.
-            self.__dict__["parameters"] = tuple(map(showable, self.parameters))
+            self.__dict__["parameters"] = tuple(map(_showable_name, self.parameters))
 
     @property
     def suggestion(self) -> Mapping[str, Any]:
@@ -85,6 +85,12 @@ class Finding(Record):
                 name: showable(value) if isinstance(value, str) else value for name, value in self.changes.items()
             }
         return document
+
+
+def _showable_name(name: str) -> str:
+    """The name of a parameter, which is shown as a flag too: a token's underscores are dashes there, and its dashes are underscores here."""
+    flag = flag_of(name)
+    return showable(name) if showable(flag) == flag else showable(flag).removeprefix("--")
 
 
 def in_words(changes: Mapping[str, Any]) -> str:

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autotrain_llm.checks.coverage import UncheckedItem
 from autotrain_llm.declare.finding import Finding
+from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.showable import showable, visible
 
 TOKEN = "hf_abcdefghijklmnopqrst"
@@ -73,6 +75,16 @@ def test_a_finding_has_no_secret_in_any_form():
     assert TOKEN not in str(finding.as_json()) + finding.message + str(finding.fix)
     assert "\x1b" not in finding.file
     assert finding.changes["model"] == TOKEN, "what --fix types has to work"
+
+
+@pytest.mark.parametrize("name", [TOKEN, "sk-proj-T4x9_aB3dE6gH8j-k2", "sk_proj_T4x9_aB3dE6gH8j_k2"])
+def test_the_name_of_a_parameter_shows_no_token_as_a_flag_either(name):
+    (shown,) = Finding("there is no such parameter", parameters=(name,)).parameters
+    assert "4x9" not in flag_of(shown) and "efgh" not in flag_of(shown)
+
+
+def test_what_was_not_checked_is_named_without_tokens():
+    assert TOKEN not in json.dumps(UncheckedItem(f"stage {TOKEN}", TOKEN, how=TOKEN).as_json())
 
 
 def test_no_text_of_a_finding_shows_a_token():

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from autotrain_llm.context.output_dir import is_intact
+from autotrain_llm.context.output_dir import is_intact, was_finished
 from autotrain_llm.declare.parts import has_parts
 from support.models import build_llama
 from support.processes import run_together
@@ -129,6 +129,24 @@ def test_processes_with_parts_can_divide_the_tokens_of_a_batch_too(tmp_path: Pat
     two = run(tmp_path, "two", 2, [*words, "--shard", "full", "--context-parallel", "2"])
     assert_equal(one, two)
     assert losses(one) == pytest.approx(losses(two), abs=1e-4)
+
+
+@pytest.mark.parametrize("flags", [(), ("--peft", "--lora-dropout", "0")], ids=["all weights", "an adapter"])
+def test_processes_that_are_killed_while_they_write_a_checkpoint_leave_the_earlier_one(
+    flags: tuple[str, ...], tmp_path: Path, models: dict[str, Path]
+) -> None:
+    saving = ["--save-strategy", "steps", "--save-steps", "1", "--save-total-limit", "1", *CONSTANT, *flags]
+    words = words_of(tmp_path, "sft", models["untied"], 4, "--max-steps", "3", *saving)
+    one = run(tmp_path, "one", 1, words_of(tmp_path, "sft", models["untied"], 8, "--max-steps", "3", *saving))
+    target = tmp_path / "two"
+    sharded = [*words, "--shard", "full", "--output-dir", str(target)]
+    with pytest.raises(AssertionError):
+        run_together(sharded, tmp_path, 2, program=SHARDED, KILLED_WHILE_WRITING="checkpoint-2/sharded/optimizer")
+    first, second = (target / "checkpoints" / f"checkpoint-{step}" for step in (1, 2))
+    assert is_intact(first) and second.is_dir() and not was_finished(second)
+    run_together([*sharded, "--resume"], tmp_path, 2, program=SHARDED)
+    assert not first.exists() and is_intact(target / "checkpoints" / "checkpoint-3")
+    assert_equal(one, target)
 
 
 @pytest.mark.parametrize("flags", [(), ("--peft", "--lora-dropout", "0")], ids=["all weights", "an adapter"])

@@ -6,11 +6,14 @@ gloo, and this lifts both gates. What passes here was not run on GPUs with NCCL.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from typing import Any
 
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
+from torch.distributed.checkpoint import HuggingFaceStorageWriter
 
 from autotrain_llm.cli.main import main
 from autotrain_llm.declare.rule import Rule
@@ -33,6 +36,20 @@ def lift() -> None:
     Rule.check = lambda self, known: iter(()) if self.code == LIFTED else check(self, known)  # type: ignore[method-assign]
 
 
+def end_while_writing(place: str) -> None:
+    """End this process as a `kill -9` does, in the thread that writes the parts of a checkpoint, in the folder of this name."""
+    write = HuggingFaceStorageWriter.write_data
+
+    def killed(self: HuggingFaceStorageWriter, *args: Any, **kwargs: Any) -> Any:
+        if place in str(self.path):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return write(self, *args, **kwargs)
+
+    HuggingFaceStorageWriter.write_data = killed  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
     lift()
+    if place := os.environ.get("KILLED_WHILE_WRITING"):
+        end_while_writing(place)
     sys.exit(main())

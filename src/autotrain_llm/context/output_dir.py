@@ -14,7 +14,7 @@ from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.file_lock import owner_of_lock
 from autotrain_llm.declare.digests import BYTES, is_unchanged
 from autotrain_llm.declare.document import parse_json
-from autotrain_llm.declare.parts import SHARDED_MODEL
+from autotrain_llm.declare.parts import SHARDED_MODEL, has_parts
 from autotrain_llm.declare.record import Record
 from autotrain_llm.params.launching import AUTO
 
@@ -128,8 +128,9 @@ def step_of(checkpoint: Path) -> int:
 
 
 def was_finished(checkpoint: Path) -> bool:
-    """Whether the writing of a checkpoint came to its end: its state file is written last."""
-    return _document(checkpoint / STATE_FILE) is not None
+    """Whether the writing of a checkpoint came to its end: its state file is written last, and of parts, which are written meanwhile, their list."""
+    has_list = not has_parts(checkpoint) or _document(checkpoint / CHECKPOINT_FILE) is not None
+    return has_list and _document(checkpoint / STATE_FILE) is not None
 
 
 def is_complete(checkpoint: Path) -> bool:

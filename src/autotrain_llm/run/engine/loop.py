@@ -220,6 +220,7 @@ class Loop(PlainStates):
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], torch.Tensor]:
         """The batches of one optimizer step and the number of items in them, over all processes."""
+        self.finish_checkpoint_if_written()
         use_training_weights(self.optimizer)  # answers are sampled with the weights that are trained
         if self.source is not None:
             self.finite.check()  # before anything is sampled

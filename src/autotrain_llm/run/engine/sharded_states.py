@@ -8,6 +8,8 @@ parameter's shape, and the groups of parameters with their names, is in `optimiz
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 from torch.distributed import checkpoint as dcp
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint import CheckpointException, HuggingFaceStorageReader, HuggingFaceStorageWriter
 
 from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.parts import SHARDED_MODEL, SHARDED_OPTIMIZER
@@ -39,9 +41,28 @@ def weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
     return weights
 
 
-def save_model(model: nn.Module, checkpoint: Path) -> None:
-    """Write the weights of a divided model. All processes have to call it."""
-    _save(weights_of(model), checkpoint / SHARDED_MODEL)
+Save = Callable[[dict[str, torch.Tensor], Path], None]
+
+
+def save_now(tensors: dict[str, torch.Tensor], folder: Path, group: Any = None) -> None:
+    """Write tensors, of which this process may have parts. All processes of the group have to call it, and each raises what has gone wrong in any."""
+    writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    with _unwrapped():
+        dcp.save(tensors, storage_writer=writer, process_group=group)
+
+
+@contextmanager
+def _unwrapped() -> Iterator[None]:
+    """Raise the exception of a process in place of the one that torch wraps around it, which is no Exception."""
+    try:
+        yield
+    except CheckpointException as wrapped:
+        raise next(iter(wrapped.failures.values()))[0] from None
+
+
+def save_model(model: nn.Module, checkpoint: Path, save: Save = save_now) -> None:
+    """Write the weights of a divided model, now or in the background. All processes have to call it."""
+    save(weights_of(model), checkpoint / SHARDED_MODEL)
 
 
 def load_model(model: nn.Module, checkpoint: Path) -> None:
@@ -71,7 +92,9 @@ def _files(checkpoint: Path) -> list[Path]:
     return [checkpoint / name for name in sorted(set(names))]
 
 
-def save_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, checkpoint: Path, *, is_first: bool) -> None:
+def save_optimizer(
+    optimizer: torch.optim.Optimizer, model: nn.Module, checkpoint: Path, save: Save = save_now, *, is_first: bool
+) -> None:
     """Write the states of the optimizer of a divided model. All processes have to call it; the first one writes what is not divided."""
     reshard(model)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -85,7 +108,7 @@ def save_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, checkpoin
     groups = [
         {**group, "params": [names[id(parameter)] for parameter in group["params"]]} for group in optimizer.param_groups
     ]
-    _save(tensors, checkpoint / SHARDED_OPTIMIZER)
+    save(tensors, checkpoint / SHARDED_OPTIMIZER)
     if is_first:
         save_state(checkpoint / OPTIMIZER, {"param_groups": groups, "state": plain, "tensors": sorted(tensors)})
 
@@ -129,12 +152,9 @@ def _part(value: Any, parameter: torch.Tensor) -> Any:
     return like(value, parameter) if _has_shape(value, parameter) else value
 
 
-def _save(tensors: dict[str, torch.Tensor], folder: Path) -> None:
-    dcp.save(tensors, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
-
-
 def _load(targets: dict[str, torch.Tensor], folder: Path) -> None:
     """Fill these tensors, each process its own parts of them. A process alone needs no others."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        dcp.load(targets, storage_reader=HuggingFaceStorageReader(str(folder)))
+        with _unwrapped():
+            dcp.load(targets, storage_reader=HuggingFaceStorageReader(str(folder)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ import torch
 from peft import PeftModel
 from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import rotate_checkpoints
 
 from autotrain_llm.context.output_dir import ADAPTER_WEIGHTS
 from autotrain_llm.declare.parts import SHARDED, has_parts
 from autotrain_llm.run.engine import sharded_states
 from autotrain_llm.run.engine.adapter_init import adapter_weights, load_adapter_weights, write_adapter
+from autotrain_llm.run.engine.background_writing import BackgroundWriting
 from autotrain_llm.run.engine.loading import save_config
 from autotrain_llm.run.engine.optimizers import use_averaged_weights
 from autotrain_llm.run.engine.sharding import reshard, whole
@@ -32,8 +34,50 @@ class PlainStates(Trainer):
     """A Trainer whose checkpoints hold no pickle. It overrides the methods of transformers 5.23 that write and read these files.
 
     A state that has other objects in it is written as transformers does, and said. Of a model that is divided among processes, each process writes its
-    parts (`sharded_states`); an adapter is small, and gathered.
+    parts (`sharded_states`) while the training goes on; an adapter is small, and gathered.
     """
+
+    # Writes the list of a checkpoint's files, with the entries of those that several processes have written.
+    list_files: Callable[[Path, Mapping[str, Any]], None] | None = None
+    _background: BackgroundWriting | None = None  # of a model that is divided
+
+    def finish_checkpoint(self) -> None:
+        """Wait for the parts of a checkpoint that are being written, list its files, and remove the checkpoints that are too many: until then the earlier
+        ones stay. All processes have to call it."""
+        background = self._background
+        if background is None or background.folder is None:
+            return
+        folder = background.folder
+        of_parts = background.wait()
+        if self.args.should_save:
+            assert self.list_files is not None
+            self.list_files(folder, of_parts)
+            rotate_checkpoints(
+                str(folder.parent), self.args.save_total_limit, self.state.best_model_checkpoint, use_mtime=True
+            )
+        self.accelerator.wait_for_everyone()
+
+    def finish_checkpoint_if_written(self) -> None:
+        """Finish a checkpoint whose parts all processes have written. All of them have to call it."""
+        background = self._background
+        if background is not None and background.folder is not None and background.is_written():
+            self.finish_checkpoint()
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if not self.is_fsdp_enabled:
+            super()._save_checkpoint(model, trial)
+            return
+        self.finish_checkpoint()
+        self._background = self._background or BackgroundWriting()
+        limit, self.args.save_total_limit = (
+            self.args.save_total_limit,
+            None,
+        )  # none is removed before this one is complete
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        self._background.end(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}")
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
@@ -50,11 +94,15 @@ class PlainStates(Trainer):
             if self.args.should_save:
                 write_adapter(self.model.peft_config["default"], adapter, folder)
         else:
-            sharded_states.save_model(self.model, folder)
+            sharded_states.save_model(self.model, folder, self._save_parts)
             if self.args.should_save:
                 save_config(self.model, folder)
         if self.args.should_save and self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
+
+    @property
+    def _save_parts(self) -> sharded_states.Save:
+        return self._background.save if self._background is not None else sharded_states.save_now
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = Path(resume_from_checkpoint)
@@ -67,10 +115,12 @@ class PlainStates(Trainer):
 
     def train(self, *arguments: Any, **settings: Any) -> Any:
         output = super().train(*arguments, **settings)
+        self.finish_checkpoint()
         use_averaged_weights(self.optimizer)
         return output
 
     def _load_best_model(self) -> None:
+        self.finish_checkpoint()
         use_averaged_weights(self.optimizer)  # before others take their place
         best = Path(str(self.state.best_model_checkpoint))
         if self.is_fsdp_enabled or has_parts(best):
@@ -89,7 +139,9 @@ class PlainStates(Trainer):
         if self.is_fsdp_enabled:
             assert self.model is not None and self.optimizer is not None and self.lr_scheduler is not None
             first = self.args.should_save
-            sharded_states.save_optimizer(self.optimizer, self.model, Path(output_dir), is_first=first)
+            sharded_states.save_optimizer(
+                self.optimizer, self.model, Path(output_dir), self._save_parts, is_first=first
+            )
             if first:
                 save_state(Path(output_dir, "scheduler.safetensors"), self.lr_scheduler.state_dict())
             return

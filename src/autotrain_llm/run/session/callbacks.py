@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -94,6 +95,7 @@ class Signals(TrainerCallback):
         self._is_stopping = False
         self._is_ending = False  # at once, after a second signal
         self._epoch_ends = False  # with the current step, and its end has not been reached
+        self.before_the_end: Callable[[], None] = lambda: None  # completes the checkpoint that was saved last
         self._handlers = ExitStack()
 
     def __enter__(self) -> Signals:
@@ -164,5 +166,6 @@ class Signals(TrainerCallback):
         if self._is_stopping or (self.received is not None and args.world_size == 1 and not self._epoch_ends):
             assert self.received is not None
             if args.world_size > 1:
+                self.before_the_end()
                 torch.distributed.barrier()  # the first process writes more than the others
             raise self.interrupted(self.received, saved=True)

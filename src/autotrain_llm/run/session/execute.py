@@ -159,6 +159,8 @@ def _train(session: Session, recorder: Recorder, record: RunRecord, outcome: dic
     trainer = make_trainer(session, [recorder, record.signals])
     if isinstance(trainer, Loop) and trainer.throughput.peak is not None:
         outcome["matmul_peak"] = asdict(trainer.throughput.peak)
+    if isinstance(trainer, Loop):
+        record.signals.before_the_end = trainer.finish_checkpoint
     evaluation.before(trainer)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     evaluation.after(trainer, _step_of_model(plan, trainer.state))

@@ -5,26 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from autotrain_llm.context.output_dir import CHECKPOINT_FILE, PLAIN, PROCESSES, STATE_FILE, STREAM_FILE
+from autotrain_llm.context.output_dir import CHECKPOINT_FILE, STATE_FILE
 from autotrain_llm.context.resumed_run import EARLY_STOPPING
-from autotrain_llm.declare import digests
 from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.parts import has_parts
-from autotrain_llm.declare.umask import permitted
 from autotrain_llm.planning.plan import Plan
-from autotrain_llm.run.artifacts.records import write_json
+from autotrain_llm.run.artifacts.checkpoint_list import METRIC, write_list
 from autotrain_llm.run.engine.adapter_init import load_adapter_weights
 from autotrain_llm.run.engine.loading import Loaded
 from autotrain_llm.run.engine.optimizers import DECAYED, FAST
 from autotrain_llm.run.engine.states import load_weights
-
-METRIC = "metric_for_best_model"
-READ = (".safetensors", ".pt", ".pth", ".npz")
 
 
 def state_of(checkpoint: Path) -> TrainerState:
@@ -60,31 +54,11 @@ def is_finished(plan: Plan, checkpoint: Path) -> bool:
 
 
 class CheckpointFile(TrainerCallback):
-    """Lists the files of each checkpoint that a resumed run reads, with their sizes and digests, so that one that has lost or changed a file is
-    not resumed from; in the first process only."""
+    """Lists the files of each checkpoint, in the first process; those of a divided model are listed when their parts are written."""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        of_parts = _of_parts(folder, args) if args.fsdp else {}
-        if not args.should_save:
-            return
-        read = [path for path in folder.rglob("*") if path.suffix in READ or path.name in (STATE_FILE, STREAM_FILE)]
-        read = [path for path in read if path.relative_to(folder).as_posix() not in of_parts]
-        readable = permitted(0o666)
-        for path in read:
-            path.chmod(readable)  # safetensors writes files that only their owner may read
-        files = digests.listed(folder, read) | of_parts
-        write_json(
-            folder / CHECKPOINT_FILE, {"files": files, METRIC: args.metric_for_best_model, PROCESSES: args.world_size}
-        )
-
-
-def _of_parts(folder: Path, args: TrainingArguments) -> dict[str, dict[str, Any]]:
-    """The sizes and digests of the parts of a checkpoint, each read by the process that wrote it."""
-    own = list(folder.glob(f"sharded/*/shard-{args.process_index + 1:05d}-*{PLAIN}"))
-    gathered: list[dict[str, dict[str, Any]]] = [{} for _ in range(args.world_size)]
-    torch.distributed.all_gather_object(gathered, digests.listed(folder, own))
-    return {name: entry for listed in gathered for name, entry in listed.items()}
+        if args.should_save and not args.fsdp:
+            write_list(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}", {}, args)
 
 
 class AsPlanned(TrainerCallback):

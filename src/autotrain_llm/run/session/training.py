@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.algorithms.recipe import Recipe, Started, load_entry
+from autotrain_llm.run.artifacts.checkpoint_list import write_list
 from autotrain_llm.run.engine.batches import items_of_parts, training_order
 from autotrain_llm.run.engine.flat.compiled import compile_layers
 from autotrain_llm.run.engine.fused_adapters import fuse_adapters
@@ -113,6 +115,7 @@ def _make_loop(session: Session, train: Any, valid: Any, callbacks: list[Trainer
         shards=plan.sharding.shards if plan.sharding else 1,
         plus_ratio=plan.adapter.plus_ratio if plan.adapter else None,
     )
+    loop.list_files = partial(write_list, args=loop.args)
     for augmenter in augmenters:
         if augmenter.stage:
             session.progress.stage(augmenter.stage)

@@ -71,7 +71,7 @@ class Data:
     )
     max_samples: int | None = param(
         None,
-        "Use only the first N rows; of a set on the Hub no more is downloaded than these.",
+        "Use only N rows, chosen by --seed; of a set on the Hub little more is downloaded than these.",
         within=AT_LEAST_ONE,
         never={"max_samples": None},
         default_words="all",

@@ -99,7 +99,7 @@ class LabelledAnswers:
 class SourcePlan:
     """A source of a mixture: its rows and tokens to train on, how many of its rows an epoch has (`rows_of_epoch`), how often that goes
     through all of them (`passes`), and the shares of an epoch's rows and tokens. `weight` is None in a mixture without weights. `samples` is its
-    `max_samples`: the source is its first rows."""
+    `max_samples`: the source is so many of its rows, chosen by the seed."""
 
     name: str
     path: str

@@ -185,11 +185,7 @@ def _data(plan: Plan) -> list[Row]:
         ),
         *(_sources(data.sources) if data.sources is not None else ()),
         *_columns(data),
-        *(
-            [("samples", f"the first {plural(data.samples, 'row')}", _source(plan, "max_samples"))]
-            if data.samples
-            else []
-        ),
+        *([("samples", _samples_of(data.samples, plan), _source(plan, "max_samples"))] if data.samples else []),
         *_streaming(data),
         ("rows", ", ".join(counts), _left_out(data)),
         ("tokens", f"{tokens.p50} median, {tokens.p95} 95th percentile, {tokens.max} longest", _trained_on(plan)),
@@ -197,6 +193,13 @@ def _data(plan: Plan) -> list[Row]:
         *([plan.data.answers.row()] if plan.data.answers else []),
         *(("not checked", what, "") for what in data.not_checked),
     ]
+
+
+def _samples_of(samples: int, plan: Plan) -> str:
+    """Which rows are used of all; a stream's first, because whoever streams can't know how many there are."""
+    if plan.data.streaming is not None:
+        return f"the first {plural(samples, 'row')}"
+    return f"{plural(samples, 'row')}, chosen by --seed {plan.seed}"
 
 
 def _sources(sources: Sequence[SourcePlan]) -> list[Row]:
@@ -209,7 +212,7 @@ def _sources(sources: Sequence[SourcePlan]) -> list[Row]:
             used = f"repeated {source.passes:.3g} times"
         elif source.passes < 1:
             used = f"{source.passes:.3g} of its {source.rows}"
-        used += f"; of its first {plural(source.samples, 'row')}" if source.samples is not None else ""
+        used += f"; of {plural(source.samples, 'row')} chosen by the seed" if source.samples is not None else ""
         rows.append((f"  {source.name}", f"{plural(source.rows_of_epoch, 'row')} per epoch: {share}", used))
     return rows
 

@@ -460,12 +460,15 @@ class StreamingHub:
         return self
 
 
-def test_of_a_hub_data_set_no_more_is_downloaded_than_max_samples(monkeypatch):
+def test_of_a_hub_data_set_no_more_is_downloaded_than_a_shuffled_choice_needs(monkeypatch):
+    monkeypatch.setattr("autotrain_llm.data.files.hub.SHUFFLED", 50)
     for most in (3, 900):
         hub = StreamingHub().installed(monkeypatch)
         dataset = opened("owner/name", max_samples=most)
-        assert [example.row for example in dataset.train] == [*range(1, most + 1)] and len(hub.read) <= most + 1
+        assert len(dataset.train) == most and most <= len(hub.read) <= most + 51
+        assert [e.text for e in dataset.train] != [f"row {number}" for number in range(most)]
     assert opened("owner/name", max_samples=900).fingerprint == dataset.fingerprint
+    assert opened("owner/name", max_samples=900, seed=7).fingerprint != dataset.fingerprint
 
 
 def test_a_download_that_breaks_off_is_a_finding(monkeypatch):
@@ -568,8 +571,13 @@ def test_many_duplicates_are_a_warning_and_few_are_not(tmp_path):
     assert opened(write(tmp_path / "b.jsonl", numbered(50) + numbered(2))).findings == ()
 
 
-def test_max_samples_takes_the_first_rows(tmp_path):
-    assert [e.row for e in opened(write(tmp_path / "a.jsonl", numbered(9)), max_samples=3).train] == [1, 2, 3]
+def test_max_samples_are_chosen_by_the_seed_and_keep_their_order(tmp_path):
+    path = write(tmp_path / "a.jsonl", numbered(99))
+    chosen = {seed: [e.row for e in opened(path, max_samples=9, seed=seed).train] for seed in (1, 2)}
+    assert all(rows == sorted(set(rows)) and len(rows) == 9 for rows in chosen.values())
+    assert chosen[1] != chosen[2] and max(chosen[1]) > 20
+    assert chosen[1] == [e.row for e in opened(path, max_samples=9, seed=1).train]
+    assert len(opened(path, max_samples=999).train) == 99
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -577,9 +585,9 @@ def test_a_broken_line_among_the_first_rows_is_an_error_and_one_after_them_is_no
     if large:
         monkeypatch.setattr("autotrain_llm.data.files.stream.LARGE", 0)
     (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": "tw\n{"text": "three"}\n{"text": "fo\n')
-    found = of(opened(tmp_path / "a.jsonl", max_samples=2).findings, "D104")
+    found = of(opened(tmp_path / "a.jsonl", most_rows=2).findings, "D104")
     assert found.severity == "error" and "line 2" in found.message and "line 4" not in found.message
-    assert opened(tmp_path / "a.jsonl", max_samples=1).findings == ()
+    assert "D104" not in {finding.code for finding in opened(tmp_path / "a.jsonl", most_rows=1).findings}
 
 
 def test_the_fingerprint_follows_content_and_settings(tmp_path):

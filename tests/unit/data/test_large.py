@@ -97,7 +97,7 @@ def test_a_large_file_gives_the_same_rows(form: str, files: dict[str, Path], mon
         assert large.fingerprint == small.fingerprint
 
 
-def test_the_first_rows_of_large_files_are_the_first_of_all(
+def test_the_chosen_and_the_first_rows_of_large_files_are_those_of_small_ones(
     files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in (1, 2):

@@ -15,6 +15,8 @@ from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.data.rules.files import a_data_set_can_not_be_loaded_from_the_hub
 
+SHUFFLED = 1000  # rows
+
 
 def load_splits(
     hub_id: str, request: DataRequest, observations: Observations, flag: str, *, streamed: bool = False
@@ -70,6 +72,11 @@ def observe_fault(problem: Exception, name: str, request: DataRequest, observati
 def is_streamed(rows: Any) -> bool:
     """Whether the rows of a split are downloaded while they are iterated over."""
     return not hasattr(rows, "__len__")
+
+
+def shuffled(rows: Any, seed: int) -> Any:
+    """A streamed split whose files are in a seeded order, and its rows in that of a buffer of SHUFFLED: so many more are downloaded than are used."""
+    return rows.shuffle(seed=seed, buffer_size=SHUFFLED)
 
 
 def rows_of_process(rows: Any, process: int, processes: int) -> Any:

@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice, zip_longest
+from itertools import chain, compress, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +94,12 @@ class Table:
             return Table(self.file, self.rows.changed(change), wrapper)
         return Table(self.file, list(change(self.rows)), wrapper)
 
-    def limited(self, most: int) -> Table:
-        """The table with its first rows."""
-        return Table(self.file, self.rows[:most], self.wrapper) if isinstance(self.rows, list) else self
+    def selected(self, is_chosen: bytearray) -> Table:
+        """The table with the rows that are chosen: a byte for each, not zero for one that is."""
+        return self._with(lambda rows: compress(rows, is_chosen), self.wrapper)
+
+    def in_memory(self) -> Table:
+        return Table(self.file, list(self.rows), self.wrapper)
 
     def changed(self, change: Callable[[Row], Row | None], left_out: Callable[[RowPlace], None] | None = None) -> Table:
         """The table of changed rows, without those of which nothing is left: `left_out` is called with the place of each."""

@@ -59,7 +59,7 @@ def open_table(
         return read_table(path, name, observations, digest, most, keep)
     rows = rows if keep is None else keep(rows)
     digest.update(name.encode("utf-8", "surrogateescape"))
-    if most is not None and most <= ROWS:
+    if most is not None and are_few(most):
         return Table(name, list(first_of(rows, most)))
     return Table(name, Stream(first_of(rows, most)))
 
@@ -70,6 +70,11 @@ def first_rows(path: Path, name: str, observations: Observations, most: int | No
     if rows is None:
         observations.add(a_file_can_not_be_read, file=name, case="stream")
     return Table(name, Stream(iter(()) if rows is None else first_of(rows, most)))
+
+
+def are_few(rows: int) -> bool:
+    """Whether so many rows are held in memory, of a large file too."""
+    return rows <= ROWS
 
 
 def are_large(paths: Sequence[Path], bytes_beside: int = 0) -> bool:

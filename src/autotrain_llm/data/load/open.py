@@ -21,7 +21,7 @@ from autotrain_llm.data.files import hub
 from autotrain_llm.data.files.filter import RowFilter
 from autotrain_llm.data.files.locate import ALL_ROWS, OF_EVALUATION, Source, choose_split, locate
 from autotrain_llm.data.files.read import ColumnTypes, Stream, Table, unwrapped
-from autotrain_llm.data.files.stream import first_rows, open_table
+from autotrain_llm.data.files.stream import are_few, first_rows, open_table
 from autotrain_llm.data.formats.answer_lists import lists_of_answers
 from autotrain_llm.data.formats.column_checks import (
     check_columns,
@@ -43,6 +43,7 @@ from autotrain_llm.data.formats.paths import lifted, value_at
 from autotrain_llm.data.formats.proposals import answering
 from autotrain_llm.data.formats.talks import exchange_in, talk_in, with_told_roles
 from autotrain_llm.data.formats.token_rows import TOKENS
+from autotrain_llm.data.load.sample import sampled
 from autotrain_llm.data.load.split import hold_out, possible_share, rows_to_hold_out
 from autotrain_llm.data.observations import Observations, findings_of
 from autotrain_llm.data.prepared.convert import PreparedRows, prepared_rows_of
@@ -242,8 +243,38 @@ def _hub_splits(reading: Reading, source: Source, flag: str) -> dict[str, Any]:
 def _read_split(
     reading: Reading, source: Source, splits: dict[str, Any], split: str, flag: str, data_flag: str, most: int | None
 ) -> list[Table]:
+    """The tables of one split, with together `most` rows, chosen by the seed; where only the first rows are checked, or a run streams, the first."""
+    request = reading.request
+    if most is None or request.streaming or request.most_rows is not None:
+        return _first_of_split(reading, source, splits, split, flag, data_flag, _least(most, request.most_rows))
+    if source.hub_id is not None and hub.is_streamed(splits.get(split, ())):
+        shuffled = {**splits, split: hub.shuffled(splits[split], request.seed)}
+        return _read_hub_split(reading, source, shuffled, split, flag, most)
+    tables = _first_of_split(reading, source, splits, split, flag, data_flag, None)
+    tables = sampled(tables, _sizes(reading, source, splits, split, tables), most, request.seed)
+    return [table.in_memory() for table in tables] if are_few(most) else tables
+
+
+def _sizes(reading: Reading, source: Source, splits: dict[str, Any], split: str, tables: Sequence[Table]) -> list[int]:
+    """The number of rows of each table of a split; files that are larger than memory are read once for it."""
+    if not any(isinstance(table.rows, Stream) for table in tables):
+        return [len(table.rows) for table in tables]
+    request = reading.request
+    again = Reading(request, keep=RowFilter(request.where) if request.where else None)
+    others = _first_of_split(again, source, splits, split, "--train-split", DATA_FLAG, None)
+    return [sum(1 for _ in table.rows) for table in others]
+
+
+def _first_of_split(
+    reading: Reading,
+    source: Source,
+    splits: dict[str, Any],
+    split: str,
+    flag: str,
+    data_flag: str,
+    most: int | None,
+) -> list[Table]:
     """The tables of one split, with together the first `most` rows."""
-    most = _least(most, reading.request.most_rows)
     if source.hub_id is not None:
         return _read_hub_split(reading, source, splits, split, flag, most)
     tables: list[Table] = []
@@ -315,7 +346,7 @@ def column_mapping(reading: Reading, tables: list[Table], flag: str) -> tuple[Co
     while not request.streaming and (nested := nested_rows(columns)) not in (None, *named):
         tables = reading.reshape(tables, methodcaller("exploded", nested))
         if flag == DATA_FLAG and request.max_samples is not None:
-            tables = _limited(tables, request.max_samples)
+            tables = _limited(tables, request.max_samples, request.seed)
         columns = Columns(cells for table in tables for _, _, cells in table.first())
     if request.rows in ("preferences", "scored") and not request.streaming:
         columns, tables = _with_each_answer(reading, columns, tables, name)
@@ -405,13 +436,11 @@ def _other_format(columns: Columns, request: DataRequest) -> ColumnMapping | Non
     return None if request.format is None else recognise(columns, dataclasses.replace(request, format=None))
 
 
-def _limited(tables: list[Table], most: int) -> list[Table]:
-    """The first rows of some tables, together as many as are wanted."""
-    limited = []
-    for table in tables:
-        limited.append(table.limited(most))
-        most -= len(limited[-1].rows)
-    return limited
+def _limited(tables: list[Table], most: int, seed: int) -> list[Table]:
+    """As many rows of tables that are in memory as are wanted, chosen by the seed."""
+    if any(isinstance(table.rows, Stream) for table in tables):
+        return tables
+    return sampled(tables, [len(table.rows) for table in tables], most, seed)
 
 
 def _with_each_answer(

@@ -27,7 +27,7 @@ class MixedSource:
     passes: float
     has_own_loss: bool
     fingerprint: str
-    samples: int | None = None  # `max_samples`: the source is its first rows
+    samples: int | None = None  # `max_samples`: so many of its rows, chosen by the seed
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,24 @@ def test_two_processes_stream_rows_of_their_own_and_others_go_on_exactly(flags, 
     assert last == json.loads((alone / "checkpoints" / "checkpoint-6" / "stream.json").read_text())
 
 
+def test_processes_that_divide_the_tokens_of_a_batch_stream_the_same_rows(flags, tmp_path):
+    flags |= {"trainer": "sft", "save_steps": 2, "max_steps": 3}
+    words = [
+        word
+        for name, value in flags.items()
+        for word in (f"--{name.replace('_', '-')}", str(value).lower() if value is True else str(value))
+    ]
+    one = train(**flags, output_dir=str(tmp_path / "one"))
+    two = tmp_path / "two"
+    run_together(["llm", *words, "--context-parallel", "2", "--output-dir", str(two)], tmp_path)
+    named, other = weights(one.output_dir), weights(two)
+    assert max(float((named[name] - other[name]).abs().max()) for name in named) < 2e-6
+    places = [folder / "checkpoints" / "checkpoint-2" / "stream.json" for folder in (one.output_dir, two)]
+    assert json.loads(places[0].read_text()) == json.loads(places[1].read_text()), "both are one stream"
+    counts = [json.loads((folder / "run.json").read_text())["outcome"]["stream"] for folder in (one.output_dir, two)]
+    assert counts[0] == counts[1]
+
+
 def test_all_rows_of_a_pass_are_trained_on_before_the_next_begins(flags, tmp_path):
     """A buffer that holds all rows: an epoch of the stream is an epoch, in another order."""
     flags |= {"trainer": "sft", "stream_buffer": 100, "max_steps": 30, "save_strategy": "no", "lr": 1e-9}

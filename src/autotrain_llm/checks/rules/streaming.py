@@ -46,11 +46,6 @@ def a_run_that_needs_all_rows_is_not_streamed(config: Config) -> Iterator[Findin
     for name, reason in reasons.items():
         if config.value_of(name) and config.applies(name):
             yield _refused(f"{flag_of(name)} {reason}", name)
-    if config.context_parallel > 1:
-        yield _refused(
-            "--context-parallel gives several processes the same rows, and a stream is divided among all",
-            "context_parallel",
-        )
     if config.engine == "trl":
         yield _refused("--engine trl is given all rows", "engine")
 

@@ -167,7 +167,7 @@ def slices_of(process: int, processes: int, streams: int, items: int) -> list[Sl
 class StreamedBatches:
     """The loop's source of batches where rows are streamed.
 
-    A run that begins has a stream for each process. One that goes on with other processes keeps its streams, and a step the items that it would have had:
+    A run that begins has a stream for each process, or each group of processes that divide the tokens of a batch (`--context-parallel`). One that goes on with other processes keeps its streams, and a step the items that it would have had:
     a process that uses a part of a stream's items reads all of its rows. `open_stream` opens one of several streams.
     """
 
@@ -184,6 +184,7 @@ class StreamedBatches:
         self._streams: dict[int, _Stream] = {}  # until the training begins
         self._slices: list[Slice] = []
         self._of_stream = 0  # items that a stream gives to each step
+        self._is_first_of_group = True
         self._restored: tuple[int, list[StreamState]] | None = None
         self._next = 0
         self._items: Iterator[list[Row]] = iter(())
@@ -194,10 +195,13 @@ class StreamedBatches:
     def batches(self, loop: Loop) -> DataLoader[Any]:
         self._loop, args = loop, loop.args
         accumulated = args.gradient_accumulation_steps
-        step, states = self._restored or (0, [StreamState()] * args.world_size)
-        items = self.settings.batch_size * accumulated * args.world_size
+        divides = loop.layout.divides  # processes of a group have the same rows, and divide their tokens
+        group, groups = args.process_index // divides, args.world_size // divides
+        self._is_first_of_group = args.process_index % divides == 0
+        step, states = self._restored or (0, [StreamState()] * groups)
+        items = self.settings.batch_size * accumulated * groups
         self._of_stream = items // len(states)
-        self._slices = slices_of(args.process_index, args.world_size, len(states), items)
+        self._slices = slices_of(group, groups, len(states), items)
         for index in (part.stream for part in self._slices):
             self._streams[index] = _Stream(self._open_stream(index, len(states)), index, states[index], self)
         self._next = step * accumulated
@@ -275,7 +279,7 @@ class StreamedBatches:
         if not self._streams:
             return {}
         # Of processes that share a stream, the one that uses its first item counts its rows.
-        own = [self._streams[part.stream] for part in self._slices if part.first == 0]
+        own = [self._streams[part.stream] for part in self._slices if part.first == 0 and self._is_first_of_group]
         counted = sum(stream.rows.read for stream in own), sum(stream.rows.left_out + stream.left_out for stream in own)
         read, left_out = (sum(values) for values in zip(*self._of_all_processes(counted), strict=True))
         return {"rows_read": read, "rows_left_out": left_out}

@@ -44,7 +44,7 @@ def _quantization(name: str) -> Obstacle:
     return Obstacle(
         "quantization",
         f"--quantization {name}",
-        "bitsandbytes' weights are not divided",
+        "its weights lie in blocks with scales of their own, which this package does not divide",
         lambda config: config.quantization == name,
     )
 

@@ -40,6 +40,7 @@ SETTINGS = (
     "num_labels",
     "seed",
 )
+CHOSEN_BY_SEED = ("valid_split", "max_samples")
 
 
 @rule(
@@ -189,7 +190,9 @@ def _changed_settings(config: Config, info: PreparedInfo) -> Iterator[Finding]:
         before, now = info.parameters.get(name), as_list(config.value_of(name)) if config.given(name) else None
         if name == "valid_split" and now == VALIDATION:  # that of the folder
             continue
-        if now is not None and now != before and not (name == "seed" and not info.parameters.get("valid_split")):
+        if name == "seed" and not any(info.parameters.get(chosen) for chosen in CHOSEN_BY_SEED):
+            continue
+        if now is not None and now != before:
             was = "not given" if before is None else plain(before)
             yield _changed(flag_of(name), f"is {plain(now)}, and was {was} when the rows were prepared", (name,))
 

@@ -208,7 +208,7 @@ def the_data_has_no_such_split(
             yield Finding(message, f"{data_flag} <a file or folder of rows>", parameters)
         case "slice":
             message = f"{data_flag} {source} has no {split} split ({flag}); it has: {listed(available)}; a split is one name, without slices or sums"
-            yield Finding(message, f"{flag} {suggested}, with --max-samples N for its first N rows", parameters)
+            yield Finding(message, f"{flag} {suggested}, with --max-samples N for N of its rows", parameters)
         case _:
             message = f"{data_flag} {source} has no {split} split ({flag}); it has: {listed(available)}"
             suffix = PurePath(available[0]).suffix

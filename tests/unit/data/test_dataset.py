@@ -474,7 +474,7 @@ def test_of_a_hub_data_set_no_more_is_downloaded_than_a_shuffled_choice_needs(mo
 
 def test_a_download_that_breaks_off_is_a_finding(monkeypatch):
     StreamingHub(faulty_at=2).installed(monkeypatch)
-    found = of(opened("owner/name", max_samples=3).findings, "D126")
+    found = of(refusal("owner/name", max_samples=3), "D126")
     assert found.severity == "error" and "owner/name/train" in found.message and "connection was lost" in found.message
 
 

@@ -25,12 +25,18 @@ def run(*words: str, beside: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def package(folder: Path, code: str, entry: str = "offered:TRAINER") -> Path:
-    """A package that offers a trainer, as if it had been installed."""
-    (folder / "offered-1.0.dist-info").mkdir(parents=True)
-    (folder / "offered-1.0.dist-info" / "entry_points.txt").write_text(f"[autotrain_llm.trainers]\nmine = {entry}\n")
-    (folder / "offered.py").write_text(code)
-    return folder
+def package(folder: Path, code: str, entry: str, name: str) -> None:
+    """A package of one module that offers a trainer, as if it had been installed."""
+    metadata = folder / f"{name}-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "entry_points.txt").write_text(f"[autotrain_llm.trainers]\n{name} = {entry}\n")
+    (folder / f"{name}.py").write_text(code)
+
+
+def faults_of(trainer: str, beside: Path) -> list[str]:
+    """What a check says about other packages."""
+    dry = run("llm", "--trainer", trainer, "--dry-run", "--format", "json", beside=beside)
+    return [one["message"] for one in json.loads(dry.stdout)["findings"] if one["code"] == "P712"]
 
 
 @pytest.mark.slow
@@ -55,21 +61,22 @@ def test_the_example_package_adds_a_trainer(llama: Path, tmp_path: Path) -> None
     assert history[-1]["loss"] < history[0]["loss"] and history[-1]["rewards/margins"] > history[0]["rewards/margins"]
 
 
-@pytest.mark.parametrize(
-    ("code", "entry", "problem"),
-    [
-        ("raise RuntimeError('broken')", "offered:TRAINER", "RuntimeError: broken"),
-        ("TRAINER = 1", "offered:TRAINER", "is of type int, and not a Trainer"),
-        ("from autotrain_llm.trainers.sft import TRAINER", "offered:TRAINER", "there is a trainer sft already"),
-        ("", "nowhere:TRAINER", "No module named 'nowhere'"),
-    ],
-)
-def test_a_package_at_fault_is_named_and_the_rest_works(code: str, entry: str, problem: str, tmp_path: Path) -> None:
+AT_FAULT = {
+    "broken": ("raise RuntimeError('broken')", "broken", "RuntimeError: broken"),
+    "number": ("TRAINER = 1", "number", "is of type int, and not a Trainer"),
+    "again": ("from autotrain_llm.trainers.sft import TRAINER", "again", "there is a trainer sft already"),
+    "empty": ("", "nowhere", "No module named 'nowhere'"),
+}
+
+
+def test_packages_at_fault_are_named_and_the_rest_works(tmp_path: Path) -> None:
     """The finding is P712."""
-    beside = package(tmp_path / "packages", code, entry)
-    dry = run("llm", "--trainer", "sft", "--dry-run", "--format", "json", beside=beside)
-    found = {finding["code"]: finding["message"] for finding in json.loads(dry.stdout)["findings"]}
-    assert problem in found["P712"] and "the package offered" in found["P712"]
+    for name, (code, module, _) in AT_FAULT.items():
+        package(tmp_path, code, f"{module}:TRAINER", name)
+    faults = faults_of("sft", beside=tmp_path)
+    assert len(faults) == len(AT_FAULT)
+    for name, (_, _, problem) in AT_FAULT.items():
+        assert any(problem in fault and f"the package {name}" in fault for fault in faults), name
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -85,15 +92,7 @@ class {name.title()}:
     {parameter}: float = param(0.1, "A margin.")
 TRAINER = SFT.replace(name="{name}", groups=(*SFT.groups, {name.title()}))
 """
-        package(tmp_path / name, code, f"{name}:TRAINER")
-        (tmp_path / name / "offered.py").rename(tmp_path / f"{name}.py")
-        (tmp_path / name / "offered-1.0.dist-info").rename(tmp_path / f"{name}-1.0.dist-info")
-    dry = run("llm", "--trainer", "first", "--dry-run", "--format", "json", beside=tmp_path)
-    faults = [one["message"] for one in json.loads(dry.stdout)["findings"] if one["code"] == "P712"]
+        package(tmp_path, code, f"{name}:TRAINER", name)
+    faults = faults_of("first", beside=tmp_path)
     assert len(faults) == shared
     assert all("second:TRAINER" in one and "parameter margin is one of another trainer" in one for one in faults)
-
-
-def test_without_such_a_package_there_is_no_finding(tmp_path: Path) -> None:
-    dry = run("llm", "--trainer", "sft", "--dry-run", "--format", "json", beside=tmp_path)
-    assert "P712" not in {finding["code"] for finding in json.loads(dry.stdout)["findings"]}

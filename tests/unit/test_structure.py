@@ -153,7 +153,10 @@ def _imports(node: ast.AST, file: str, function: str | None, typing: bool) -> It
             yield from _imports(child, file, inside, typing)
 
 
-IMPORTS = [found for path in FILES for found in imports_of(path)]
+@functools.cache
+def every_import() -> list[Import]:
+    """Those of all files, which take seconds to read: when they are first needed, and not when tests are collected."""
+    return [found for path in FILES for found in imports_of(path)]
 
 
 def part_of(file: str) -> str:
@@ -173,9 +176,9 @@ def library(found: Import) -> str:
 
 
 def test_the_scan_sees_the_imports_it_is_about():
-    assert len(FILES) > 80 and len(IMPORTS) > 500
-    assert any(library(found) == "torch" for found in IMPORTS)
-    assert any(found.typing for found in IMPORTS) and any(found.function for found in IMPORTS)
+    assert len(FILES) > 80 and len(every_import()) > 500
+    assert any(library(found) == "torch" for found in every_import())
+    assert any(found.typing for found in every_import()) and any(found.function for found in every_import())
 
 
 def test_every_part_has_its_place_in_the_order():
@@ -185,7 +188,7 @@ def test_every_part_has_its_place_in_the_order():
 def test_imports_go_one_way():
     wrong = [
         f"{found}, which stands above {part_of(found.file)}"
-        for found in IMPORTS
+        for found in every_import()
         for part in own_parts(found)
         if not found.typing and part != part_of(found.file) and LEVEL[part] >= LEVEL[part_of(found.file)]
     ]
@@ -197,7 +200,7 @@ def test_a_run_knows_its_plan_and_its_inputs_and_not_the_context_they_were_made_
     """Only what makes plans of its own, a sweep of its trials, and inference, which has none, look further."""
     wrong = [
         str(found)
-        for found in IMPORTS
+        for found in every_import()
         if part_of(found.file) == "run"
         and not found.file.startswith(("run/sweep/", "run/generation/"))
         and found.module in ("autotrain_llm.context.run_context", "autotrain_llm.checks.preflight")
@@ -208,7 +211,7 @@ def test_a_run_knows_its_plan_and_its_inputs_and_not_the_context_they_were_made_
 def test_run_is_entered_inside_functions_only():
     wrong = [
         str(found)
-        for found in IMPORTS
+        for found in every_import()
         if "run" in own_parts(found) and part_of(found.file) != "run" and not (found.function or found.typing)
     ]
     assert wrong == [], "load run/ in the function that starts a run"
@@ -217,14 +220,14 @@ def test_run_is_entered_inside_functions_only():
 def test_the_app_is_entered_inside_functions_only():
     wrong = [
         str(found)
-        for found in IMPORTS
+        for found in every_import()
         if "app" in own_parts(found) and part_of(found.file) != "app" and not (found.function or found.typing)
     ]
     assert wrong == [], "its packages are an extra: load app/ in the function that serves it"
 
 
 def test_heavy_libraries_are_imported_in_run_alone():
-    wrong = [str(found) for found in IMPORTS if library(found) in HEAVY and part_of(found.file) != "run"]
+    wrong = [str(found) for found in every_import() if library(found) in HEAVY and part_of(found.file) != "run"]
     assert wrong == [], "everything up to the plan works on files; what needs the library belongs in run/"
 
 
@@ -245,7 +248,7 @@ def test_a_heavy_library_is_loaded_by_name_only_where_it_is_said_here():
 def test_other_libraries_are_loaded_where_they_are_needed():
     wrong = [
         str(found)
-        for found in IMPORTS
+        for found in every_import()
         if library(found) in LIGHT | OF_THE_APP
         and part_of(found.file) != "run"
         and not (part_of(found.file) == "app" and library(found) in OF_THE_APP)
@@ -256,24 +259,24 @@ def test_other_libraries_are_loaded_where_they_are_needed():
 
 def test_no_library_is_imported_that_is_not_named_here():
     known = HEAVY | LIGHT | OF_THE_APP | OF_THE_SITE | set(sys.stdlib_module_names) | {"autotrain_llm", ""}
-    assert sorted({library(found) for found in IMPORTS} - known) == []
+    assert sorted({library(found) for found in every_import()} - known) == []
 
 
 def test_no_private_name_of_another_package_and_nothing_experimental_is_imported():
     wrong = [
         str(found)
-        for found in IMPORTS
+        for found in every_import()
         if library(found) not in ("autotrain_llm", "__future__")
         and any(name.startswith("_") for name in (*found.module.split("."), *found.names))
     ]
     assert wrong == [], "only a public name is still there in the next version"
-    assert [str(found) for found in IMPORTS if found.module.startswith("trl.experimental")] == []
+    assert [str(found) for found in every_import() if found.module.startswith("trl.experimental")] == []
 
 
 def test_no_private_name_is_imported_from_another_part():
     wrong = [
         str(found)
-        for found in IMPORTS
+        for found in every_import()
         if library(found) == "autotrain_llm" and any(name.startswith("_") for name in found.names)
     ]
     assert wrong == [], "give it a name without an underscore, or keep it to its own module"
@@ -403,7 +406,7 @@ def test_session_engine_and_artifacts_know_the_recipe_and_no_algorithm():
     blind = ("run/session/", "run/engine/", "run/artifacts/", "run/evaluation/")
     wrong = [
         str(found)
-        for found in IMPORTS
+        for found in every_import()
         if found.file.startswith(blind) and algorithm_of(found.module) not in (None, "recipe")
     ]
     assert wrong == [], "what an algorithm needs goes through a method of run/algorithms/recipe.py"
@@ -412,7 +415,7 @@ def test_session_engine_and_artifacts_know_the_recipe_and_no_algorithm():
 def test_no_algorithm_imports_another():
     wrong = [
         str(found)
-        for found in IMPORTS
+        for found in every_import()
         if found.file.startswith("run/algorithms/")
         and algorithm_of(found.module) not in (None, "recipe", found.file.split("/")[2].removesuffix(".py"))
     ]
@@ -423,7 +426,7 @@ def test_the_engine_makes_no_use_of_what_stands_on_it():
     above = ("session", "artifacts", "evaluation", "sweep", "report", "algorithms", "trl_engine", "generation")
     wrong = [
         str(found)
-        for found in IMPORTS
+        for found in every_import()
         if found.file.startswith("run/engine/")
         and any(found.module.startswith(f"autotrain_llm.run.{room}") for room in above)
     ]
@@ -440,7 +443,7 @@ def modules_that_import_each_other() -> list[set[str]]:
     }
     edges: dict[str, set[str]] = {name: set() for name in modules}
     by_file = {path.relative_to(ROOT).as_posix(): name for name, path in modules.items()}
-    for found in IMPORTS:
+    for found in every_import():
         if not found.typing:
             targets = {found.module, *(f"{found.module}.{name}" for name in found.names)}
             edges[by_file[found.file]] |= targets & set(modules)

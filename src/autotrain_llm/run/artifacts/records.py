@@ -22,7 +22,7 @@ from autotrain_llm.data.tokenize.prompt_format import RUN_KEY, PromptFormat, pro
 from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.finding import Finding, typed
 from autotrain_llm.declare.param import flag_of
-from autotrain_llm.declare.text import plain
+from autotrain_llm.declare.text import plain, without_point
 from autotrain_llm.declare.umask import permitted
 from autotrain_llm.planning.plan import Plan, ResumePlan
 
@@ -180,7 +180,8 @@ def command_of(plan: Plan, output_dir: Path) -> list[str]:
 
 
 def exact(value: Any) -> str:
-    """A value as it would be typed, with every digit."""
+    """A value as it would be typed, with every digit, and without a point where it is whole."""
+    value = without_point(value)
     return repr(value) if isinstance(value, float) else plain(value)
 
 

@@ -71,7 +71,7 @@ def sft(size: str, length: int, batch: int, rows: str = "answered", **more: Any)
 
 def describe(name: str, value: Any) -> str:
     descriptions = {
-        "gradient_checkpointing": "checkpointing",
+        "gradient_checkpointing": "checkpointing" if value is True else f"{value} checkpointing",
         "gradient_accumulation": f"accumulating {value}",
         "max_steps": f"{value} steps",
         "peft": "LoRA",
@@ -92,6 +92,7 @@ def on_processor() -> Iterator[Case]:
     for length, batch in ((128, 4), (512, 4), (512, 16)):
         yield sft("9m", length, batch)
     yield sft("9m", 512, 16, gradient_checkpointing=True)
+    yield sft("9m", 512, 16, gradient_checkpointing="selective")
     yield sft("9m", 1024, 8, rows="unequal", max_steps=24)
     yield sft("9m", 512, 4, mixed_precision="fp32")
     yield sft("9m", 512, 4, gradient_accumulation=2)
@@ -116,6 +117,8 @@ def on_gpu() -> Iterator[Case]:
     yield sft("0.35b", 1024, 4)
     yield sft("0.35b", 1024, 8)
     yield sft("0.35b", 2048, 16, gradient_checkpointing=True)
+    yield sft("0.35b", 2048, 16, gradient_checkpointing="selective")
+    yield sft("0.35b", 2048, 16, gradient_checkpointing="offload")
     yield sft("0.35b", 2048, 4, rows="unequal", max_steps=12)
     yield sft("1.1b", 1024, 4)
     yield sft("1.1b", 2048, 8, gradient_checkpointing=True)

@@ -430,7 +430,7 @@ WHY_NOT = {
         "ddp_backend ddp_timeout ddp_find_unused_parameters ddp_bucket_cap_mb bucket_cap_mb fsdp_min_num_params "
         "fsdp_transformer_layer_cls_to_wrap deepspeed_plugin accelerator_config"
     ),
-    "--gradient-checkpointing has no settings, and activations stay on the device": (
+    "--gradient-checkpointing is full, selective, or with offload keeps the inputs of layers in main memory": (
         "gradient_checkpointing_kwargs use_reentrant use_reentrant_gc activation_offloading "
         "enable_activation_offloading activation_cpu_offload"
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from autotrain_llm.declare.param import FIXED, NO_INFLUENCE, TAKES_EFFECT, exactly, group, nearly, param
 
 AUTO, ON, OFF = "auto", "on", "off"
+FULL_CHECKPOINTS, SELECTIVE, OFFLOAD = "full", "selective", "offload"
 
 
 @group("Precision and memory", order=50)
@@ -30,9 +31,10 @@ class Precision:
         },
         on_resume=TAKES_EFFECT,
     )
-    gradient_checkpointing: bool | None = param(
+    gradient_checkpointing: bool | str | None = param(
         None,
-        "Recompute activations in the backward pass to save memory.",
+        "Recompute activations in the backward pass to save memory: all of a layer (`full`, as without a word), all but matrix products and attention (`selective`), or all, with the inputs of layers in main memory (`offload`, on a GPU).",
+        also=(FULL_CHECKPOINTS, SELECTIVE, OFFLOAD),
         default_words="only if memory is short",
         aliases=(
             "activation_checkpointing enable_activation_checkpointing enable_gradient_checkpointing grad_checkpoint "

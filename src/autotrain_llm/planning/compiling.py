@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.params.precision import ON
+from autotrain_llm.params.precision import ON, SELECTIVE
 
 if TYPE_CHECKING:
     from autotrain_llm.context.run_context import RunContext
@@ -29,6 +29,10 @@ def flags_against_compiling(config: Config) -> dict[str, str]:
         against["context_parallel"] = "processes exchange tokens inside each layer"
     if config.quantization:
         against["quantization"] = "bitsandbytes' matrices are computed outside any graph"
+    if config.gradient_checkpointing == SELECTIVE:
+        against["gradient_checkpointing"] = (
+            "what is saved of a layer is chosen among its operations, and a graph is one"
+        )
     return against
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.params.precision import AUTO, OFF, ON
+from autotrain_llm.params.precision import AUTO, OFF, ON, SELECTIVE
 
 if TYPE_CHECKING:
     from autotrain_llm.planning.plan import FusingPlan, LayoutPlan
@@ -45,4 +45,6 @@ def flags_against_fusing(config: Config) -> dict[str, str]:
         against["quantization"] = "products with weights in 8 bits are bitsandbytes' own"
     if config.compile == ON:
         against["compile"] = "the compiler fuses what PEFT's layers do"
+    if config.gradient_checkpointing == SELECTIVE:
+        against["gradient_checkpointing"] = "results of products are saved, which fused adapters add to"
     return against

@@ -21,6 +21,7 @@ from autotrain_llm.models.architectures import keeps_rows_apart
 from autotrain_llm.models.classifiers import classifier_of
 from autotrain_llm.models.experts import adapts_experts
 from autotrain_llm.params.optimizers import OPTIMIZERS
+from autotrain_llm.params.precision import OFFLOAD, SELECTIVE
 from autotrain_llm.planning.compiling import decide_compiling
 from autotrain_llm.planning.distillation import decide_distillation
 from autotrain_llm.planning.evaluation import decide_evaluation, evaluated_rows
@@ -81,7 +82,7 @@ def make_plan(config: Config, context: RunContext, ignored: tuple[str, ...] = ()
     precision = _precision(config, context, memory)
     if config.applies("model_ref"):
         # A reference model that does not fit into memory during training is run before it.
-        memory = memory.assuming(short_for_reference=memory.is_short(checkpointing=precision.checkpointing))
+        memory = memory.assuming(short_for_reference=memory.is_short(checkpointing=precision.checkpoints))
     rollouts = decide_rollouts(config, context, schedule)
     adapter = _adapter(config, context)
     return Plan(
@@ -98,7 +99,7 @@ def make_plan(config: Config, context: RunContext, ignored: tuple[str, ...] = ()
         schedule=schedule,
         output=_output(config, context),
         steps=schedule.steps,
-        memory=_memory(memory, precision.checkpointing, config.target_memory),
+        memory=_memory(memory, precision.checkpoints, config.target_memory),
         adapter=adapter,
         hub=_hub(config),
         distillation=decide_distillation(config, context),
@@ -305,12 +306,13 @@ def _precision(config: Config, context: RunContext, memory: Memory) -> Precision
     if machine.has_unused_gpu:
         why += "; trained on the processor: Apple's GPU (mps) is not used"
     if config.gradient_checkpointing is not None:
-        checkpointing, reason = config.gradient_checkpointing, config.source("gradient_checkpointing")
+        checkpointing, reason = bool(config.gradient_checkpointing), config.source("gradient_checkpointing")
     elif memory.is_short(checkpointing=False):
         checkpointing, reason = True, "activations would not fit into memory"
     else:
         checkpointing, reason = False, "activations fit into memory"
-    return PrecisionPlan(name, why, not machine.has_cuda, checkpointing, reason)
+    kind = config.gradient_checkpointing if config.gradient_checkpointing in (SELECTIVE, OFFLOAD) else None
+    return PrecisionPlan(name, why, not machine.has_cuda, checkpointing, reason, str(kind) if kind else None)
 
 
 def _schedule(config: Config, context: RunContext, rows: int) -> SchedulePlan:
@@ -472,7 +474,7 @@ def _launch(config: Config, context: RunContext) -> LaunchPlan | None:
     return LaunchPlan(machine.nodes, each, head if machine.nodes > 1 else None, restarts)
 
 
-def _memory(memory: Memory, checkpointing: bool, target: str | None) -> MemoryPlan:
+def _memory(memory: Memory, checkpointing: bool | str, target: str | None) -> MemoryPlan:
     """The peak memory of the run, the device it is planned for, and the effect of other flags."""
     machine, peak = memory.machine, memory.peak(checkpointing=checkpointing)
     peak_bytes = peak.bytes if peak else 0

@@ -24,6 +24,7 @@ from autotrain_llm.declare.finding import in_words
 from autotrain_llm.models.checks.target_modules import matches
 from autotrain_llm.params.distributed import FULL
 from autotrain_llm.params.optimizers import OPTIMIZERS
+from autotrain_llm.params.precision import FULL_CHECKPOINTS, OFFLOAD
 from autotrain_llm.planning import memory_model as estimate
 from autotrain_llm.planning.distillation import teacher_weights
 from autotrain_llm.planning.fusing import decide_fusing
@@ -99,7 +100,7 @@ class Memory:
         other.shards = self.shards if shards is None else shards
         return other
 
-    def is_short(self, *, checkpointing: bool) -> bool:
+    def is_short(self, *, checkpointing: bool | str) -> bool:
         """Whether the run takes more than SHARE of the available memory."""
         return self.bytes(checkpointing=checkpointing) > SHARE * self.available
 
@@ -140,22 +141,22 @@ class Memory:
         adapter = self.config.peft and self.computes_in == "bf16" and not self.context.is_scratch
         return loading * (2 if adapter else 4) * self.shape.parameters
 
-    def peak(self, changes: Mapping[str, Any] | None = None, *, checkpointing: bool, full: bool = False) -> Any:
+    def peak(self, changes: Mapping[str, Any] | None = None, *, checkpointing: bool | str, full: bool = False) -> Any:
         """The peak with these parameters changed; `full` assumes that every row is as long as the limit allows."""
         if self.shape is None:
             return None
         config = self.config.replace(changes) if changes else self.config
         if changes and "gradient_checkpointing" in changes:
-            checkpointing = bool(changes["gradient_checkpointing"])
+            checkpointing = changes["gradient_checkpointing"]
         return estimate.peak(self.shape, self._run(self.shape, config, checkpointing, full))
 
-    def bytes(self, changes: Mapping[str, Any] | None = None, *, checkpointing: bool, full: bool = False) -> int:
+    def bytes(self, changes: Mapping[str, Any] | None = None, *, checkpointing: bool | str, full: bool = False) -> int:
         peak = self.peak(changes, checkpointing=checkpointing, full=full)
         return 0 if peak is None else peak.bytes
 
     # --- inputs of the formulas ---- ---------------------------------------------------------------------------------
 
-    def _run(self, shape: estimate.Shape, config: Config, checkpointing: bool, full: bool) -> estimate.Run:
+    def _run(self, shape: estimate.Shape, config: Config, checkpointing: bool | str, full: bool) -> estimate.Run:
         spec, cuda = config.trainer_spec, self.machine.has_cuda
         batch = self._batch(config, full)
         adapter = self._adapter(shape, config)
@@ -392,7 +393,7 @@ class Memory:
 
     # --- other flags ----- -------------------------------------------------------------------------------------------
 
-    def alternatives(self, checkpointing: bool) -> tuple[AlternativePlan, ...]:
+    def alternatives(self, checkpointing: bool | str) -> tuple[AlternativePlan, ...]:
         """The flags that lower the peak by at least MIN_GAIN, each by itself."""
         if self.shape is None:
             return ()
@@ -405,9 +406,9 @@ class Memory:
                 alternatives.append(AlternativePlan(in_words(changes), changes, then))
         return tuple(alternatives)
 
-    def _helpful(self, checkpointing: bool) -> Iterator[dict[str, Any]]:
+    def _helpful(self, checkpointing: bool | str) -> Iterator[dict[str, Any]]:
         config = self.config
-        if not checkpointing:
+        if checkpointing not in (True, FULL_CHECKPOINTS, OFFLOAD):
             yield {"gradient_checkpointing": True}
         if config.batch_size > 1:
             yield self._halved(config.batch_size // 2)
@@ -453,7 +454,7 @@ class Memory:
         if self.shards == 1 and config.peft and not config.quantization and self.machine.has_cuda:
             yield {"quantization": "int4"}
 
-    def smallest_fitting_change(self, checkpointing: bool) -> dict[str, Any] | None:
+    def smallest_fitting_change(self, checkpointing: bool | str) -> dict[str, Any] | None:
         """The fewest changes with which the run fits, in the order of how little they change the training; None if none is enough."""
         if self.shape is None:
             return None
@@ -477,20 +478,20 @@ class Memory:
                 chosen = fewer
         return {name: value for name, value in chosen.items() if value != self.config.value_of(name)}
 
-    def _fewer_processes(self, checkpointing: bool) -> dict[str, Any] | None:
+    def _fewer_processes(self, checkpointing: bool | str) -> dict[str, Any] | None:
         """As many processes as a processor has memory and cores for, if fewer than are to be started; None if not even one fits."""
         if self.sharing == 1 or not self.machine.starts_processes:
             return None
         count = min(self.machine.device_memory // self.bytes(checkpointing=checkpointing), self.machine.cores)
         return {"num_processes": count} if 1 <= count < self.sharing else None
 
-    def _fits(self, changes: Mapping[str, Any], checkpointing: bool) -> bool:
+    def _fits(self, changes: Mapping[str, Any], checkpointing: bool | str) -> bool:
         return self.bytes(changes, checkpointing=checkpointing) <= self.available
 
-    def _steps_down(self, checkpointing: bool) -> Iterator[dict[str, Any]]:
+    def _steps_down(self, checkpointing: bool | str) -> Iterator[dict[str, Any]]:
         """Changes to apply one after the other, each lowering the peak further."""
         config = self.config
-        if not checkpointing:
+        if checkpointing not in (True, FULL_CHECKPOINTS, OFFLOAD):
             yield {"gradient_checkpointing": True}
         yield from self._less_resident()
         if self._can_be_divided():
@@ -521,7 +522,7 @@ class Memory:
         whole = self.shards == 1 and self.processes > 1 and self.machine.has_cuda
         return whole and not any(obstacles(self.config))
 
-    def largest(self, checkpointing: bool) -> dict[str, int | None]:
+    def largest(self, checkpointing: bool | str) -> dict[str, int | None]:
         """The largest batch size, length and adapter rank that fit, each by itself; None if not even the smallest fits."""
         if self.shape is None:
             return {}
@@ -533,7 +534,7 @@ class Memory:
             largest["lora_r"] = max(fitting, default=None)
         return largest
 
-    def _most(self, name: str, checkpointing: bool) -> int | None:
+    def _most(self, name: str, checkpointing: bool | str) -> int | None:
         """The largest value that fits, by bisection: memory grows with the value. For a length, all rows are assumed to be that long."""
         full = name != "batch_size"
 

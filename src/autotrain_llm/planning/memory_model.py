@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from autotrain_llm.params.precision import OFFLOAD, SELECTIVE
+
 FLOAT, HALF = 4, 2
 MEBI = 2**20
 # A process that has loaded torch, transformers, peft and trl; on a GPU, the CUDA context with its kernels.
@@ -112,7 +114,7 @@ class Run:
     half: bool = False
     padded: bool = False
     eager: bool = False
-    checkpointing: bool = False
+    checkpointing: bool | str = False
     accumulates: bool = False
     states: float = 2
     temporary: float = 0
@@ -164,7 +166,7 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
     whole = gathered_bytes(shape, run)
     copied = copied_tables(shape, run)
     all_kept = (
-        kept_by_layers(shape, run, layer_input_bytes if run.checkpointing else kept_by_layer)
+        kept_by_layers(shape, run, checkpoint_bytes_of_layer if run.checkpointing else kept_by_layer)
         + outside_layer_bytes(shape, run) * run.tokens
     )
     one_layer = kept + backward
@@ -385,6 +387,22 @@ def attention_probabilities_bytes(shape: Shape, run: Run) -> int:
 def layer_input_bytes(shape: Shape, run: Run) -> int:
     """The input of a layer, which is all that checkpointing saves of it."""
     return shape.hidden * (HALF if (run.adapter or run.shards > 1) and run.half else FLOAT)
+
+
+def checkpoint_bytes_of_layer(shape: Shape, run: Run) -> int:
+    """What a checkpointed layer saves on the device: its input, if that is not in main memory, and by `selective` the results of its products, of
+    the last one too, and of a fused attention kernel."""
+    if run.checkpointing == OFFLOAD:
+        return 0
+    saved = layer_input_bytes(shape, run)
+    if run.checkpointing == SELECTIVE:
+        value = HALF if run.half else FLOAT
+        products = shape.queries + 2 * shape.keys + 2 * shape.hidden + (2 if shape.gated else 1) * shape.intermediate
+        saved += value * products
+        if not _in_blocks(run) and not run.eager:
+            short = run.device == "cpu" and not run.padded and run.span <= SHORT_SPAN
+            saved += (FLOAT if short else value) * shape.queries + FLOAT * shape.heads
+    return saved
 
 
 def backward_bytes(shape: Shape, run: Run) -> int:

@@ -214,13 +214,20 @@ class LayoutPlan:
 
 @dataclass(frozen=True)
 class PrecisionPlan:
-    """The type that is computed in (bf16, fp16, fp32), the device, and whether gradient checkpointing is on."""
+    """The type that is computed in (bf16, fp16, fp32), the device, and whether gradient checkpointing is on, and if not all of a layer is computed
+    again, its kind: `selective` or `offload`."""
 
     name: str
     why: str
     cpu: bool
     checkpointing: bool
     checkpointing_why: str
+    checkpointing_kind: str | None = field(default=None, metadata=omitted_if_none())
+
+    @property
+    def checkpoints(self) -> bool | str:
+        """What `--gradient-checkpointing` would say."""
+        return self.checkpointing_kind or self.checkpointing
 
 
 @dataclass(frozen=True)

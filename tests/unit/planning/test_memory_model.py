@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +68,22 @@ RANK = 8
 
 
 def kept_bytes(
-    layers: int, half: bool, lora: float | None, layout: str, checkpointing: bool, length: int = 96
+    layers: int,
+    half: bool,
+    lora: float | None,
+    layout: str,
+    checkpointing: bool | str,
+    length: int = 96,
+    *,
+    fused: bool = False,
 ) -> tuple[int, int]:
     """Bytes of all tensors that a forward pass keeps, but for weights and their rounded copies; and its tokens."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    from autotrain_llm.run.engine import checkpointing as checkpoints
+    from autotrain_llm.run.engine.fused_adapters import fuse_adapters
     from autotrain_llm.run.engine.layouts import Flat, Padded
 
     config = LlamaConfig(
@@ -89,14 +99,30 @@ def kept_bytes(
     if lora is not None:
         model = model.to(torch.bfloat16 if half else torch.float32)
         model = get_peft_model(model, LoraConfig(r=RANK, lora_dropout=lora, target_modules="all-linear"))
+    if fused:
+        fuse_adapters(model)
+    saved: list[Any] = []  # by selective checkpointing, outside of torch's hooks
+    own_policy = checkpoints.policy
+
+    def policy(rank: int, context: Any, *args: Any, **kwargs: Any) -> Any:
+        chosen = own_policy(rank, context, *args, **kwargs)
+        if chosen == torch.utils.checkpoint.CheckpointPolicy.MUST_SAVE:
+            output = context.op_output
+            saved.extend(output[:2] if isinstance(output, tuple) else [output])
+        return chosen
+
     if checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(checkpoints, "policy", policy)
+            checkpoints.checkpoint_layers(model, checkpointing if isinstance(checkpointing, str) else None)
     layout_of = Flat(model) if layout == "flat" else Padded(0)
     rows = [(np.arange(length, dtype=np.int32), np.ones(length, bool)) for _ in range(2)]
     held: dict[int, Any] = {}
     shapes = {tuple(one.shape) for one in model.parameters()}
 
     def pack(tensor: Any) -> Any:
+        if fused and tensor.dim() == 1:
+            return tensor  # the adapter's matrices
         if tuple(tensor.shape) not in shapes and tuple(tensor.T.shape if tensor.dim() == 2 else ()) not in shapes:
             held[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
@@ -105,7 +131,8 @@ def kept_bytes(
     hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
     with hooks, torch.autocast("cpu", torch.bfloat16, enabled=half):
         layout_of.forward(model, layout_of.collate(rows), "loss")
-    return sum(tensor.untyped_storage().nbytes() for tensor in held.values()), 2 * length
+    kept = sum(tensor.untyped_storage().nbytes() for tensor in held.values())
+    return kept + sum(tensor.nbytes for tensor in saved), 2 * length
 
 
 @pytest.mark.parametrize(
@@ -119,6 +146,8 @@ def kept_bytes(
         (False, 0.0, "flat", False),
         (True, None, "flat", True),
         (False, None, "flat", True),
+        (True, None, "flat", "selective"),
+        (False, None, "flat", "selective"),
     ],
 )
 def test_what_a_layer_is_said_to_keep_is_what_it_keeps(half, lora, layout, checkpointing):
@@ -126,8 +155,21 @@ def test_what_a_layer_is_said_to_keep_is_what_it_keeps(half, lora, layout, check
     shape = Shape(0, HIDDEN, INNER, 2, WORDS, HIDDEN, HIDDEN // 2, HEADS)
     adapter = None if lora is None else Adapter(0, 6 * HIDDEN + INNER, 7, RANK, lora > 0)
     run = Run(tokens, tokens, row=96, span=96, half=half, padded=layout == "padded", adapter=adapter)
-    said = estimate.layer_input_bytes(shape, run) if checkpointing else estimate.kept_by_layer(shape, run)
+    run = replace(run, checkpointing=checkpointing)
+    said = estimate.checkpoint_bytes_of_layer(shape, run) if checkpointing else estimate.kept_by_layer(shape, run)
     assert said == pytest.approx((four - two) / 2 / tokens, rel=0.05)
+
+
+@pytest.mark.parametrize("half", [True, False])
+@pytest.mark.parametrize("dropout", [0.0, 0.05])
+def test_adapters_that_are_computed_together_keep_less(half, dropout):
+    (two, tokens), (four, _) = (kept_bytes(layers, half, dropout, "flat", False, fused=True) for layers in (2, 4))
+    shape = Shape(0, HIDDEN, INNER, 2, WORDS, HIDDEN, HIDDEN // 2, HEADS)
+    adapter = Adapter(0, 6 * HIDDEN + INNER, 7, RANK, dropout > 0, fused=True)
+    run = Run(tokens, tokens, row=96, span=96, half=half, adapter=adapter)
+    kept = estimate.kept_by_layer(shape, run)
+    assert kept == pytest.approx((four - two) / 2 / tokens, rel=0.05)
+    assert kept < estimate.kept_by_layer(shape, replace(run, adapter=replace(adapter, fused=False)))
 
 
 def test_long_rows_keep_what_their_attention_needs_in_half_precision(monkeypatch):

@@ -24,7 +24,8 @@ COMPILED = f"{NEW} --compile on"
 
 @rule("P372", refuses="--trainer sft --compile on --engine trl", accepts="--trainer sft --compile on")
 def layers_of_other_engines_are_not_compiled(config: Config) -> Iterator[Finding]:
-    """`--compile on` with a flag whose runs are not compiled: `--engine trl`, `--context-parallel` above 1, `--quantization`.
+    """`--compile on` with a flag whose runs are not compiled: `--engine trl`, `--context-parallel` above 1, `--quantization`,
+    `--gradient-checkpointing selective`.
 
     Why: a layer is compiled into one graph for batches of all lengths. That needs rows without padding, and everything that a layer does
     inside one process and in torch's own operations.

@@ -10,6 +10,7 @@ from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.trainer import Trainer
 from autotrain_llm.params.optimizers import OPTIMIZERS
+from autotrain_llm.params.precision import OFFLOAD, SELECTIVE
 from autotrain_llm.trainers.dpo import Dpo
 from autotrain_llm.trainers.grpo import Grpo
 from autotrain_llm.trainers.sft import Sft
@@ -47,6 +48,26 @@ def the_trl_engine_keeps_a_quantised_models_adapter_in_bf16(config: Config) -> I
             changes={"engine": "native"},
             otherwise="or remove --quantization",
             parameters=("engine", "quantization"),
+        )
+
+
+@rule(
+    "P376",
+    refuses="--engine trl --gradient-checkpointing selective",
+    accepts="--engine trl --gradient-checkpointing full",
+)
+def the_trl_engine_checkpoints_whole_layers(config: Config) -> Iterator[Finding]:
+    """`--engine trl` with `--gradient-checkpointing selective` or `offload`.
+
+    Why: TRL's trainers are given transformers' own checkpointing, which computes all of a layer again.
+    Fix: `full`, or the native engine.
+    """
+    if config.engine == "trl" and config.gradient_checkpointing in (SELECTIVE, OFFLOAD):
+        yield Finding(
+            f"--engine trl has no --gradient-checkpointing {config.gradient_checkpointing}",
+            changes={"gradient_checkpointing": True},
+            otherwise="or remove --engine trl",
+            parameters=("engine", "gradient_checkpointing"),
         )
 
 

@@ -43,7 +43,8 @@ def lora_alpha_should_not_be_far_below_the_rank(lora: Lora) -> Iterator[Finding]
 
 @rule("P375", refuses="--trainer sft --peft --fused-lora on --use-dora", accepts="--trainer sft --peft --fused-lora on")
 def fused_adapters_are_plain_lora(config: Config) -> Iterator[Finding]:
-    """`--fused-lora on` with a flag whose adapters PEFT computes: `--use-dora`, `--quantization int8`, `--compile on`, `--engine trl`.
+    """`--fused-lora on` with a flag whose adapters PEFT computes: `--use-dora`, `--quantization int8`, `--compile on`, `--engine trl`,
+    `--gradient-checkpointing selective`.
 
     Why: what is computed together is LoRA on matrices in floating point or in four bits. With the default, `auto`, such a run is as PEFT computes it,
     and the plan says so.

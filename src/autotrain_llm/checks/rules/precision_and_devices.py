@@ -9,7 +9,7 @@ from autotrain_llm.context.machine import FIRST_FLASH_GPU, Machine
 from autotrain_llm.declare.example import where, without_gpu
 from autotrain_llm.declare.finding import ERROR, WARNING, Finding
 from autotrain_llm.declare.rule import rule
-from autotrain_llm.params.precision import Precision
+from autotrain_llm.params.precision import OFFLOAD, Precision
 
 OLD_GPU = "on a machine with a Tesla T4"
 
@@ -66,6 +66,21 @@ def bf16_should_be_computed_not_emulated(precision: Precision, machine: Machine)
         parameters=("mixed_precision",),
         severity=ERROR if machine.has_cuda else WARNING,
     )
+
+
+@rule("E537", example=without_gpu("--gradient-checkpointing offload", "--gradient-checkpointing full"))
+def inputs_of_layers_move_out_of_a_gpu(precision: Precision, machine: Machine) -> Iterator[Finding]:
+    """`--gradient-checkpointing offload` on a machine without CUDA.
+
+    Why: it moves the inputs of layers out of a GPU's memory into main memory, where a processor has them anyway.
+    Fix: `full`.
+    """
+    if precision.gradient_checkpointing == OFFLOAD and not machine.has_cuda:
+        yield Finding(
+            "--gradient-checkpointing offload needs a CUDA GPU: a processor has the inputs of layers in main memory already",
+            changes={"gradient_checkpointing": True},
+            parameters=("gradient_checkpointing",),
+        )
 
 
 @rule("E504", example=without_gpu("--use-flash-attention-2", "--attn-implementation sdpa"))

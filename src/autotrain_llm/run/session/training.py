@@ -24,6 +24,7 @@ from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.algorithms.recipe import Recipe, Started, load_entry
 from autotrain_llm.run.artifacts.checkpoint_list import write_list
 from autotrain_llm.run.engine.batches import items_of_parts, training_order
+from autotrain_llm.run.engine.checkpointing import checkpoint_layers
 from autotrain_llm.run.engine.flat.compiled import compile_layers
 from autotrain_llm.run.engine.fused_adapters import fuse_adapters
 from autotrain_llm.run.engine.layouts import BatchLayout
@@ -84,7 +85,7 @@ def _make_loop(session: Session, train: Any, valid: Any, callbacks: list[Trainer
     recipe.prepare(loaded)
     augmenters = recipe.make_augmenters(started)
     if plan.precision.checkpointing:
-        loaded.model.gradient_checkpointing_enable({"use_reentrant": False})
+        checkpoint_layers(loaded.model, plan.precision.checkpointing_kind, plan.adapter.r if plan.adapter else 0)
         if loaded.is_adapter:
             loaded.model.enable_input_require_grads()
     if plan.fusing and plan.fusing.fused:

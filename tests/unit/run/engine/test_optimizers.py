@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 from transformers.optimization import get_scheduler
 
 from autotrain_llm.config.resolved import resolve
@@ -310,3 +310,68 @@ def test_a_stable_rate_falls_over_its_share_of_the_steps(shape, formula):
 def test_an_optimizer_without_a_schedule_rises_and_stays():
     values = rates({"optimizer": "schedule_free_adamw", "warmup_ratio": 0.1}, 50)
     assert values == pytest.approx([step / 5 for step in range(5)] + [1.0] * 46)
+
+
+SIZE = 8192  # bitsandbytes keeps the states of smaller weights in float32
+
+
+def stepped(name: str, gradients: list[torch.Tensor], weights: torch.Tensor) -> tuple[torch.Tensor, dict[str, Any]]:
+    """The weights after a step with each gradient, by the optimizer that transformers makes, and its states."""
+    pytest.importorskip("bitsandbytes")
+    arguments = TrainingArguments(optim=OPTIMIZERS[name].transformers, learning_rate=LR, use_cpu=True)
+    made, options = Trainer.get_optimizer_cls_and_kwargs(arguments)
+    parameter = nn.Parameter(weights.clone())
+    optimizer = made([{"params": [parameter], "weight_decay": DECAY}], **options)
+    for gradient in gradients:
+        parameter.grad = gradient.clone()
+        optimizer.step()
+    return parameter.detach(), dict(optimizer.state[parameter])
+
+
+@pytest.fixture
+def gradients() -> list[torch.Tensor]:
+    torch.manual_seed(0)
+    return [torch.randn(SIZE) + 0.3 for _ in range(4)]
+
+
+def lion(gradients: list[torch.Tensor], weights: torch.Tensor) -> torch.Tensor:
+    """Algorithm 2 of arXiv 2302.06675, with the betas of transformers' arguments."""
+    moment = torch.zeros_like(weights)
+    for gradient in gradients:
+        update = torch.sign(0.9 * moment + 0.1 * gradient)
+        weights = weights - LR * (update + DECAY * weights)
+        moment = 0.999 * moment + 0.001 * gradient
+    return weights
+
+
+def adamw_steps(gradients: list[torch.Tensor], weights: torch.Tensor) -> torch.Tensor:
+    mean, square = torch.zeros_like(weights), torch.zeros_like(weights)
+    for step, gradient in enumerate(gradients, 1):
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.999 * square + 0.001 * gradient**2
+        update = mean / (1 - 0.9**step) / ((square / (1 - 0.999**step)).sqrt() + EPS)
+        weights = weights * (1 - LR * DECAY) - LR * update
+    return weights
+
+
+def test_lion_steps_by_the_sign_of_its_moment(gradients):
+    weights = torch.randn(SIZE)
+    for steps in (1, 4):
+        expected = lion(gradients[:steps], weights)
+        after = stepped("lion", gradients[:steps], weights)[0]
+        assert (abs(after - expected) > 1e-5).float().mean() < 0.001  # where a sum is as good as zero
+    assert not torch.allclose(expected, adamw_steps(gradients, weights), atol=LR / 2)
+
+
+@pytest.mark.parametrize(("name", "formula"), [("lion_8bit", lion), ("adamw_bnb_8bit", adamw_steps)])
+def test_an_optimizer_of_8_bits_steps_nearly_as_its_formula_does(name, formula, gradients):
+    weights = torch.randn(SIZE)
+    once, states = stepped(name, gradients[:1], weights)
+    # The first step is computed before anything is rounded.
+    assert (abs(once - formula(gradients[:1], weights)) > 1e-5).float().mean() < 0.001
+    assert states["state1"].dtype == torch.uint8
+    after = stepped(name, gradients, weights)[0]
+    expected, without = formula(gradients, weights), formula(gradients[-1:], weights)
+    off = abs(after - expected).mean() / LR
+    assert 0 < off < 0.1  # of a step: by the rounding of the moments
+    assert abs(after - without).mean() / LR > 1  # and not without a moment

@@ -16,6 +16,7 @@ from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.algorithms.rl.layouts import PaddedPolicy
 from autotrain_llm.run.algorithms.rl.rewards import RewardModel, Rewards, load_reward_classifier
 from autotrain_llm.run.algorithms.rl.value_head import ValueHead, add_value_head, put_value_head
+from autotrain_llm.run.engine.checkpointing import checkpoint_layers
 from autotrain_llm.run.engine.dropout import without_dropout
 from autotrain_llm.run.engine.flat import attention
 from autotrain_llm.run.engine.flat.model import causal_model, switch
@@ -85,7 +86,7 @@ def _reward_value_head(plan: Plan, inputs: RunInputs, policy: PreTrainedModel) -
     if plan.adapter is not None:
         backbone = _with_adapter(backbone, plan.adapter)
     if plan.precision.checkpointing:
-        backbone.gradient_checkpointing_enable({"use_reentrant": False})
+        checkpoint_layers(backbone, plan.precision.checkpointing_kind, plan.adapter.r if plan.adapter else 0)
     score: Any = scorer.get_submodule("score")
     head = ValueHead(score.in_features, backbone).to(score.weight.device)
     with torch.no_grad():

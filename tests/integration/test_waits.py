@@ -7,12 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import Trainer
+from transformers import AutoModelForCausalLM, Trainer
 
 from autotrain_llm.config.registry import TRAINERS
+from autotrain_llm.models.architectures import ALLOWED
+from autotrain_llm.run.engine.flat.batch import flatten
+from autotrain_llm.run.engine.flat.model import prepare_model
+from support.architecture_configs import small_config
 from support.short_runs import LORA, short_run
 
 READS = {
@@ -22,16 +27,16 @@ READS = {
 
 
 class Noting(TorchDispatchMode):
-    """Notes which code reads a number."""
+    """Notes which code reads a number: the innermost function of a library, or else of all."""
 
-    def __init__(self, places: list[str]) -> None:
+    def __init__(self, places: list[str], library: str = "autotrain_llm") -> None:
         super().__init__()
-        self.places = places
+        self.places, self.library = places, library
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function in READS:
             frames = [frame for frame in traceback.extract_stack() if "test_waits" not in frame.filename]
-            own = [frame for frame in frames if "autotrain_llm" in frame.filename] or frames
+            own = [frame for frame in frames if self.library in frame.filename] or frames
             self.places.append(f"{Path(own[-1].filename).name} {own[-1].name}")
         return function(*args, **(kwargs or {}))
 
@@ -60,6 +65,20 @@ def test_no_step_reads_a_number(
 ) -> None:
     short_run(name, llama, tmp_path, gradient_accumulation=1, **changes)
     assert places == []
+
+
+# transformers looks for padding in a batch without a mask, in its first and last token.
+BY_TRANSFORMERS = {"gpt2": ["modeling_utils.py warn_if_padding_and_no_attention_mask"]}
+
+
+@pytest.mark.parametrize("kind", ALLOWED)
+def test_no_architecture_of_the_flat_layout_reads_a_number(kind: str) -> None:
+    model = prepare_model(AutoModelForCausalLM.from_config(small_config(kind))).train()
+    rows = [(np.arange(1, length), np.ones(length - 1, dtype=bool)) for length in (7, 30, 12)]
+    places: list[str] = []
+    with Noting(places, library="transformers"):
+        model(**flatten(rows), compute="loss").loss.backward()
+    assert places == BY_TRANSFORMERS.get(kind, [])
 
 
 def test_no_step_with_a_teacher_reads_a_number(llama: Path, tmp_path: Path, places: list[str]) -> None:

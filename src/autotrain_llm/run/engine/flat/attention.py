@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch.nn import functional
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface
 
 from autotrain_llm.planning.memory_model import SHORT_SPAN
 from autotrain_llm.run.engine.flat import cpu_attention as blocks
@@ -46,14 +46,13 @@ VARLEN_FUNCTION, VARLEN_OPTIONS = _torch_kernel()  # looked up here, because com
 
 
 def register() -> str:
-    """Make the name known to transformers, with no mask of its own; returns the name."""
+    """Make the name known to transformers; returns the name.
+
+    It has no mask: the segments replace it. A name without one keeps transformers (5.23) from looking for packed rows in `position_ids`, for
+    which a GPU's results would be waited for before the first layer.
+    """
     AttentionInterface.register(NAME, flat_attention)
-    AttentionMaskInterface.register(NAME, _no_mask)
     return NAME
-
-
-def _no_mask(*args: Any, **kwargs: Any) -> None:
-    """No mask: the segments replace it."""
 
 
 def backend(device: str, dtype: torch.dtype, *, softcap: bool = False, dropout: bool = False) -> str:

@@ -41,9 +41,9 @@ class Precision:
             "use_gradient_checkpointing"
         ),
         meanings={
-            "full": exactly(gradient_checkpointing=True),
-            "unsloth offload offload_disk selective": nearly(
-                "whole layers are computed again, and activations stay on the device", gradient_checkpointing=True
+            "unsloth offload_disk": nearly(
+                "activations stay on the device, where `offload` keeps the inputs of layers in main memory",
+                gradient_checkpointing=True,
             ),
         },
         on_resume=NO_INFLUENCE,

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 DORA = "DoRA scales each row of the sum of weight and adapter, which is made anew at every call"
 
 
-def decide_fusing(config: Config, layout: LayoutPlan, *, dora: bool, cpu: bool) -> FusingPlan | None:
+def decide_fusing(config: Config, layout: LayoutPlan, *, dora: bool, cpu: bool, computes_in: str) -> FusingPlan | None:
     """Whether a layer's adapters are computed together, and why; None without an adapter. `dora` is whether the adapter is one, which it may be
-    by what it was saved with."""
+    by what it was saved with; `computes_in` is the name of the precision."""
     from autotrain_llm.planning.plan import FusingPlan  # the flags are checked without it
 
     if not config.peft:
@@ -25,6 +25,8 @@ def decide_fusing(config: Config, layout: LayoutPlan, *, dora: bool, cpu: bool) 
     against = next(iter(flags_against_fusing(config).values()), None)
     if against is None and dora:
         against = DORA
+    if against is None and config.quantization and computes_in != "bf16":
+        against = f"products with weights in 4 bits are in bf16, and the run is in {computes_in}"
     if against is None and layout.name == "padded":
         against = f"rows are padded: {layout.why}"
     if against is not None:

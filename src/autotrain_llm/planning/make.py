@@ -113,7 +113,9 @@ def make_plan(config: Config, context: RunContext, ignored: tuple[str, ...] = ()
         optimizer=decide_optimizer(config),
         launch=_launch(config, context),
         compiled=decide_compiling(config, context, layout, precision),
-        fusing=decide_fusing(config, layout, dora=bool(adapter and adapter.dora), cpu=precision.cpu),
+        fusing=decide_fusing(
+            config, layout, dora=bool(adapter and adapter.dora), cpu=precision.cpu, computes_in=precision.name
+        ),
     )
 
 

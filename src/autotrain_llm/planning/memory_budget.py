@@ -160,7 +160,7 @@ class Memory:
         spec, cuda = config.trainer_spec, self.machine.has_cuda
         batch = self._batch(config, full)
         adapter = self._adapter(shape, config)
-        fusing = decide_fusing(config, self.layout, dora=config.use_dora, cpu=not cuda)
+        fusing = decide_fusing(config, self.layout, dora=config.use_dora, cpu=not cuda, computes_in=self.computes_in)
         if adapter and fusing and fusing.fused:
             adapter = replace(adapter, fused=True)
         weight = 2.0 if adapter and self.computes_in == "bf16" and not self.context.is_scratch else 4.0

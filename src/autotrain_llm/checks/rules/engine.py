@@ -52,7 +52,7 @@ def the_trl_engine_keeps_a_quantised_models_adapter_in_bf16(config: Config) -> I
 
 
 @rule(
-    "P376",
+    "P377",
     refuses="--engine trl --gradient-checkpointing selective",
     accepts="--engine trl --gradient-checkpointing full",
 )

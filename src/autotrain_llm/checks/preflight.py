@@ -45,7 +45,8 @@ def _read_by(stage: str) -> frozenset[str]:
 MODEL_FLAGS, DATA_FLAGS, TOKEN_FLAGS = _read_by("model"), _read_by("rows"), _read_by("tokens")
 STAGES = {MODEL: MODEL_FLAGS, ROWS: DATA_FLAGS, TOKENS: MODEL_FLAGS | DATA_FLAGS | TOKEN_FLAGS}
 PROMPT = "prompt_text_column"
-COLUMN_ROLES = {PROMPT: "prompt", "rejected_text_column": "rejected"}
+REJECTED = "rejected_text_column"
+COLUMN_ROLES = {PROMPT: "prompt", REJECTED: "rejected"}
 ROWS_TO_LOOK_AT = 100
 
 
@@ -258,7 +259,7 @@ def _missing_prompts(
 ) -> list[Finding]:
     """The missing parameters, where the rows tell more of a missing prompt column.
 
-    It is not missing where the rows have none and both answers start with their prompt; otherwise the fix names the column that is left,
+    It is not missing where the rows have none and both answers start with their prompt, nor that of rejected answers where a judgement tells them; otherwise the fix names the column that is left,
     or says that one has to be added.
     """
     names_columns = any(name in finding.parameters for finding in missing for name in COLUMN_ROLES)
@@ -276,10 +277,15 @@ def _missing_prompts(
     from autotrain_llm.data.formats.convert import HH_TURN  # checks of flags alone don't need the code that reads rows
 
     rows = context.dataset.train[:ROWS_TO_LOOK_AT]
+    needless: set[str] = set()
     if "prompt" not in context.dataset.columns and all(
         isinstance(row.prompt, list) or str(row.prompt).endswith(HH_TURN) for row in rows
     ):
-        missing = _missing_parameters(config, {*mistyped, PROMPT}, (), True)
+        needless.add(PROMPT)
+    if _made_pairs(context):
+        needless.add(REJECTED)
+    if needless:
+        missing = _missing_parameters(config, {*mistyped, *needless}, (), True)
     if not missing:
         return missing
     missing = [_with_columns(missing[0], context.dataset.columns), *missing[1:]]
@@ -291,6 +297,15 @@ def _missing_prompts(
     fix = f"{typed(PROMPT, texts[0])}, if that holds the prompts; or {add}" if texts else add
     others = (missing[0].fix or "").replace(typed(PROMPT, missing[0].changes.get(PROMPT, "")), "").strip()
     return [missing[0].replace(changes=EMPTY, fix=f"{others}, and {fix}" if others else fix)]
+
+
+def _made_pairs(context: RunContext) -> bool:
+    """Whether pairs were made of judged answers, so that no column of the rows holds the rejected ones."""
+    from autotrain_llm.checks.rules.every import rule_of_function
+    from autotrain_llm.data.rules.preferences import pairs_are_made_of_judged_answers
+
+    code = rule_of_function(pairs_are_made_of_judged_answers).code
+    return any(finding.code == code for finding in context.findings)
 
 
 def missing_parameters(findings: Iterable[Finding]) -> tuple[str, ...]:

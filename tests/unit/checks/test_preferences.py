@@ -187,3 +187,19 @@ def test_the_plan_says_where_plain_text_is_written_without_the_template_of_the_t
     notes = [row[2] for _, rows in summary(plain.plan) for row in rows if row[0] == "rows"]
     assert notes == ["plain text: the tokenizer's chat template is applied with --chat-template tokenizer only"]
     assert written.plan is not None and not written.plan.data.unused_template
+
+
+def test_no_column_of_rejected_answers_is_needed_where_a_judgement_tells_them(
+    light_llama: Path, tmp_path: Path
+) -> None:
+    answers = [(f"It is {n}.", f"No, not {n}.") for n in range(8)]
+    votes = [
+        {"question": f"What is {n}?", "answer_a": pair[n % 2], "answer_b": pair[1 - n % 2], "winner": "ab"[n % 2]}
+        for n, pair in enumerate(answers)
+    ]
+    rows = write_rows(tmp_path / "votes.jsonl", votes)
+    whole = checked(rows, light_llama, prompt_text_column="question", rejected_text_column=None)
+    assert codes(whole) == ["D193"], [finding.message for finding in whole.findings]
+    without = checked(rows, light_llama, prompt_text_column=None, rejected_text_column=None)
+    (finding,) = [finding for finding in without.findings if finding.code == "P201"]
+    assert finding.parameters == ("prompt_text_column",)

@@ -37,7 +37,7 @@ def required_parameters_must_be_given(
 
     Why: they decide what is trained, on which data and for how long, and have no default that suits everyone. All missing ones are listed
     together, numbers with a value that is typical for this trainer, and for LoRA, full fine-tuning or a new model. A prompt column is not required
-    where the rows have none and both answers start with their prompt.
+    where the rows have none and both answers start with their prompt, nor a column of rejected answers where a judgement of two tells which they are.
     Fix: use the flags that the finding shows.
     """
     missing = [

@@ -329,7 +329,10 @@ function compose() {
   });
   document.addEventListener("click", (event) => {
     const fix = event.target.closest("[data-changes]");
-    if (fix) remake(JSON.parse(fix.dataset.changes));
+    if (!fix) return;
+    const changes = JSON.parse(fix.dataset.changes), now = "missing" in fix.dataset ? values() : {};
+    for (const name of Object.keys(now)) delete changes[name];  // what was missing, and has been typed since
+    remake(changes);
   });
   for (const kind of ["dragover", "dragleave", "drop"]) {
     document.addEventListener(kind, (event) => {

@@ -116,6 +116,7 @@ def _report_json(report: RunReport) -> dict[str, Any]:
     """The fields of a report that another process can't know, for JSON."""
     return {
         "metrics": report.metrics,
+        "seconds": report.seconds,
         "history": report.history,
         "files": report.files,
         "versions": report.versions,

@@ -9,6 +9,7 @@ is the program, so that what it starts begins in the same way. What is read from
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
 import os
@@ -20,6 +21,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import types
 from contextlib import suppress
 from functools import cache
@@ -209,8 +211,23 @@ def carry_out(order: dict[str, Any]) -> None:
         runpy.run_path(kind, run_name="__main__")
 
 
+def _end(status: int) -> None:
+    """End as Python does, without taking apart all libraries, which is as much work as a short run."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
     sys.path.pop(0)  # this folder, whose modules have names that libraries have too
     arrived = serve(Path(sys.argv[1]))
     if arrived is not None:
-        carry_out(arrived)
+        try:
+            carry_out(arrived)
+        except SystemExit as exit:
+            if exit.code is not None and not isinstance(exit.code, int):
+                raise
+            _end(exit.code or 0)
+        _end(0)

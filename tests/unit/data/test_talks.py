@@ -131,3 +131,28 @@ def test_rows_that_are_turns_are_told_by_any_column_of_speakers(tmp_path):
     with pytest.raises(Refused) as refused:
         opened(tmp_path, rows)
     assert any("one turn of a conversation" in finding.message for finding in refused.value.findings)
+
+
+def test_pairs_of_a_speaker_and_a_text_are_turns(tmp_path):
+    rows = [
+        {"model": "m", "messages": [[("USER", "ASSISTANT")[at % 2], text] for at, text in enumerate(SAID[:turns])]}
+        for turns in (2, 4)
+    ]
+    assert [messages(example) for example in opened(tmp_path, rows).train] == [expected(2), expected(4)]
+
+
+def test_parts_of_a_text_with_a_format_are_text(tmp_path):
+    content = ["See ", {"type": "link", "text": "https://example.org"}, {"type": "bold", "text": " now"}]
+    turns = [{"from": "user", "text": content}, {"from": "assistant", "text": SAID[1]}]
+    (example,) = opened(tmp_path, [{"messages": turns}]).train
+    assert example.messages[0]["content"] == "See https://example.org now"
+
+
+def test_numbers_of_speakers_are_named(tmp_path):
+    rows = [
+        {"subject": f"The mill {at}", "status": "solved", "comments": [{"author_id": 7 + at % 2 * (turn % 2), "id": turn, "body": text} for turn, text in enumerate(SAID)]}
+        for at in (1, 3, 5)
+    ]  # fmt: skip
+    with pytest.raises(Refused) as refused:
+        opened(tmp_path, rows)
+    assert any("write comments as messages" in str(finding.fix) for finding in refused.value.findings)

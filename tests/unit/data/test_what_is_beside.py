@@ -145,6 +145,32 @@ def test_a_key_names_choices_in_columns_under_any_names(names, key, signs, tmp_p
     assert [example.completion for example in dataset.train] == [row[key] for row in rows]
 
 
+def test_a_key_names_choices_in_an_object(tmp_path):
+    rows = [
+        {
+            "Frage": f"Where does the {NAMES[at]} live?",
+            "Wahl": {"A": "a river", "B": "a forest"},
+            "Lösung": "AB"[at % 2],
+        }
+        for at in range(ROWS)
+    ]
+    dataset, findings = said(tmp_path, rows)
+    assert dataset.train[0].prompt.endswith("live?\nA. a river\nB. a forest") and not findings
+
+
+def test_a_ranking_is_named_as_what_may_judge_a_list_of_answers(tmp_path):
+    rows = [
+        {
+            "prompt": f"Where is the {name}?",
+            "candidates": ["It is here.", "It is not here."],
+            "ranking": [[0, 1], [1, 0]][at % 2],
+        }
+        for at, name in enumerate(NAMES)
+    ]
+    _, findings = said(tmp_path, rows, trainer="dpo", shape="preferences")
+    assert "ranking may say which one is better" in fixes(findings, "D110")
+
+
 def test_rows_that_name_other_rows_are_turns(tmp_path):
     rows = [
         {

@@ -470,7 +470,7 @@ def observe_unrecognised(
         proposed=[(proposal.changes, proposal.prompt, proposal.answer) for proposal in proposed],
         case=case,
         about=about,
-        judging=_that_may_judge(columns, about) if case == "two answers" else (),
+        judging=_that_may_judge(columns, about) if case in ("two answers", "list of answers") else (),
         row=min(columns.first_row.values(), default=None),
     )
 

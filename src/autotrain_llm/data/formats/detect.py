@@ -664,13 +664,20 @@ def numbered_choices(columns: Columns) -> tuple[list[str], str] | None:
         match = SIGN_IN_A_NAME.fullmatch(plain(name))
         if match:
             by_name.setdefault((match[1], match[3]), {})[match[2]] = name
+    for name in columns.names:
+        cells = columns.values[name]
+        if cells and all(isinstance(cell, dict) and len(cell) > 1 for cell in cells):  # {"A": "…", "B": "…"}
+            letters = {str(letter).strip().lower() for letter in cells[0]}
+            by_name.setdefault(
+                (name, ""), dict.fromkeys(letters, name) if all(len(one) == 1 for one in letters) else {}
+            )
     for signs in by_name.values():
         names = [signs[sign] for sign in sorted(signs)]
         if len(signs) < 2 or not any("".join(sorted(signs)) in order for order in ("abcdefgh", "0123456789")):
             continue
         keys = [name for name in columns.names if name not in names and _name_choices(columns.values[name], {*signs})]
         if len(keys) == 1 and min(signs) in "a01":
-            return names, keys[0]
+            return list(dict.fromkeys(names)), keys[0]
     return None
 
 

@@ -37,6 +37,13 @@ from autotrain_llm.data.turns import (
 from autotrain_llm.data.wording import close, kind_of, shown
 
 EXAMPLE = 30  # characters of a text that a finding shows
+# The types of parts that are text, those of Telegram's formats among them.
+TEXT_PARTS = frozenset(
+    (
+        "text", "input_text", "output_text", "plain", "link", "text_link", "bold", "italic", "underline", "strikethrough", "spoiler", "code", "pre",
+        "mention", "mention_name", "hashtag", "cashtag", "email", "phone", "bot_command", "blockquote", "custom_emoji",
+    )
+)  # fmt: skip
 KEPT_ROLES = ("user", "assistant", "system", "tool")
 THOUGHT_ROLE = "thought"
 IN_THINK = re.compile(r"\s*<think(?:ing)?>(.*?)</think(?:ing)?>\s*", re.DOTALL)
@@ -352,11 +359,7 @@ def _part(part: Any, turn_number: int, column: str, unread: Unread) -> str:
     if isinstance(part, str):
         return part
     is_object = isinstance(part, dict)
-    if (
-        is_object
-        and isinstance(part.get("text"), str)
-        and part.get("type", "text") in ("text", "input_text", "output_text")
-    ):
+    if is_object and isinstance(part.get("text"), str) and part.get("type", "text") in TEXT_PARTS:
         _leave({key: value for key, value in part.items() if key not in ("type", "text")}, unread, "content.")
         return part["text"]
     kind = part.get("type", next(iter(part), "unknown")) if is_object else kind_of(part)

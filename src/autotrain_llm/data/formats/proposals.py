@@ -36,8 +36,8 @@ from autotrain_llm.data.wording import plain
 MOST = 3  # proposals
 MOST_TRIED = 12
 ENOUGH = 0.8  # of the rows that have to be converted
-ASKING = frozenset((*QUESTIONS, "task", "goal", "input"))
-ANSWERING = frozenset((*COMPLETION, *IDEAL, "decision", "conclusion", "code"))
+ASKING = frozenset((*QUESTIONS, "task", "goal", "input", "q"))
+ANSWERING = frozenset((*COMPLETION, *IDEAL, "decision", "conclusion", "code", "replies", "gold"))
 GIVEN = frozenset((*TEXT, *CONTEXT, "source", "src", "original", "premise", "description")) - {"code"}
 # What becomes of a text, by words that tell two names apart which are else the same; the first is what is given.
 BECOMES = frozenset(
@@ -48,7 +48,7 @@ BECOMES = frozenset(
         ("complex", "simple"), ("normal", "simple"), ("informal", "formal"), ("draft", "final"), ("long", "short"), ("raw", "clean"),
     )
 )  # fmt: skip
-ANSWERS = frozenset(("answer", "response", "reply", "completion", "output", "generation"))
+ANSWERS = frozenset(("answer", "response", "reply", "replies", "completion", "output", "generation"))
 SHORT_TEXT = 4  # words on average; titles and names have fewer
 READABLE = ("text", "written turns", *TURNS)
 

@@ -3,6 +3,7 @@ beside the turn that answers them. Who is the assistant is told from all rows to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -31,6 +32,10 @@ from autotrain_llm.data.wording import plain
 SPOKEN = (*CONTENT_KEYS, "utterance", "body")
 OBSERVED = ("observation", "observations")  # what tools answered to the calls of the same step
 RESULT_KEYS = ("results", "content", "output")
+# Keys that may say who speaks, in names or numbers that nobody knows.
+SPEAKER_KEY = re.compile(
+    r"(?:role|from|source|name|who|author|sender|user|speaker|participant|poster)(?:_?(?:id|name|idx|type))?"
+)
 MOST = 0.9  # of the items of lists, which say who speaks
 ENOUGH = 0.8  # of the rows, which have the list
 
@@ -49,7 +54,7 @@ class Talk:
         turns = parsed(value_at(row, self.path))
         if not isinstance(turns, list):
             return row
-        written = [turn for one in turns for turn in self._turns(one)]
+        written = [turn for one in turns for turn in self._turns(_as_item(one))]
         return lifted(row, [self.path]) | {self.path: written}
 
     def _turns(self, one: Any) -> Iterator[Any]:
@@ -89,7 +94,10 @@ def unknown_speakers(columns: Columns) -> tuple[str, str, str] | None:
     """A list that looks like turns whose speakers nobody knows: where it is, and the keys of who speaks and what; None if there is none."""
     for path in _lists(columns, None):
         items = _items(columns, path)
-        speaking = next((key for key in (*ROLE_KEYS, "name", "source") if _takes_turns(columns, path, key)), None)
+        keys = dict.fromkeys(key for item in items for key in item)
+        speaking = next(
+            (key for key in keys if SPEAKER_KEY.fullmatch(plain(key)) and _takes_turns(columns, path, key)), None
+        )
         saying = _content_key(items, speaking or "")
         if speaking is not None and saying is not None:
             return path, speaking, saying
@@ -100,7 +108,9 @@ def _takes_turns(columns: Columns, path: str, key: str) -> bool:
     """Whether the same few speakers come again within most lists."""
     lists = [[part.get(key) for part in cell if isinstance(part, dict)] for cell in _cells(columns, path)]
     again = [
-        names for names in lists if all(isinstance(name, str) for name in names) and 1 < len({*names}) < len(names)
+        names
+        for names in lists
+        if all(isinstance(name, str | int) for name in names) and 1 < len({*names}) < len(names)
     ]
     return len(again) * 2 > len(lists)
 
@@ -126,7 +136,13 @@ def _lists(columns: Columns, named: str | None) -> list[str]:
 
 def _cells(columns: Columns, path: str) -> list[list[Any]]:
     values = (parsed(value_at(row, path)) for row in columns.rows)
-    return [value for value in values if isinstance(value, list) and value]
+    return [list(map(_as_item, value)) for value in values if isinstance(value, list) and value]
+
+
+def _as_item(part: Any) -> Any:
+    """A speaker and what is said, `["USER", "…"]`, as an object; anything else unchanged."""
+    is_pair = isinstance(part, list) and len(part) == 2 and all(isinstance(one, str) for one in part)
+    return {"speaker": part[0], "text": part[1]} if is_pair else part
 
 
 def _items(columns: Columns, path: str) -> list[dict[str, Any]]:

@@ -80,6 +80,7 @@ def no_format_fits_the_columns(
             fix = f"{holds}write one true or false for each row into {first}, and leave out the rows whose judges disagree"
         case "list of answers":
             fix = f"write the better one of {first} into a column chosen, and another into rejected"
+            fix += f"; {listed(judging)} may say which one is better" if judging else ""
         case "two answers":
             second, several = shown(about[1]), len(about) > 2
             fix = (

@@ -440,7 +440,7 @@ GUIDE = [
         Promise(
             f"{name}: --mixed-precision fp16",
             f"llm --trainer {name} {flags} --mixed-precision fp16",
-            finds("E501", "needs a CUDA GPU", fix="--mixed-precision fp32"),
+            finds("E501", "needs a CUDA GPU", fix="--mixed-precision "),  # bf16 where the processor computes in it
             instead="a processor does not compute in fp16",
         )
         for name, flags in {

@@ -41,7 +41,7 @@ class UncheckedItem(Record):
         def __init__(self, *positional, **named):
             super().__init__(*positional, **named)
             for name in ("what", "why", "how"):
-                self.__dict__[name] = showable(self.__dict__[name])
+                self.__dict__[name] = showable(getattr(self, name))
 
     def as_json(self) -> dict[str, str]:
         return {"what": self.what, "why": self.why, "how": self.how}

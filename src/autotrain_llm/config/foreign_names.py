@@ -470,11 +470,11 @@ def _translated(name: str, param: Param, raw: Any, given: Mapping[str, Any]) -> 
     meaning = param.meaning_of(raw) if param.kind != "list" else None
     if meaning is not None and raw is not None and name not in STANDS_FOR:
         return Translation(carried_out(meaning, name), not meaning.lost, meaning.lost)
-    if param.name == "log":
-        return _trackers(name, raw)
     if name in STANDS_FOR:
         off = word in (*FALSE, *AUTOMATIC) and raw is not None
         return Translation({name: None} if off else {param.name: STANDS_FOR[name][1]})
+    if param.name == "log":
+        return _trackers(name, raw)
     if param.name == "push_to_hub":  # nothing is uploaded unless the user says so
         return Translation({"push_to_hub": True} | _name_on_the_hub(raw), False)
     if param.name == "warmup_ratio" and name not in SHARES:

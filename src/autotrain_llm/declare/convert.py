@@ -145,7 +145,7 @@ def _list(param: Param, raw: Any) -> tuple[str, ...]:
         else:
             raw = [] if text.lower() in NOTHING else [item.strip() for item in text.split(",") if item.strip()]
     if isinstance(raw, list | tuple):
-        raw = [str(item) if isinstance(item, int) and not isinstance(item, bool) else item for item in raw]
+        raw = [str(item) if isinstance(item, int | float) and not isinstance(item, bool) else item for item in raw]
     if not isinstance(raw, list | tuple) or not all(isinstance(item, str) for item in raw):
         raise BadValue("a list of names")
     return tuple(raw)

@@ -5,6 +5,8 @@ Importing it switches off what the libraries would send home, before any of them
 
 import os
 
+from autotrain_llm.run.bitsandbytes_import import install as _let_bitsandbytes_download_nothing
+
 # The Hub's and TRL's telemetry, the libraries' own progress bars, and advice that would break into the progress shown.
 for _name in (
     "HF_HUB_DISABLE_TELEMETRY",
@@ -15,3 +17,4 @@ for _name in (
     os.environ[_name] = "1"
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+_let_bitsandbytes_download_nothing()

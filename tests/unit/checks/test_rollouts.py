@@ -122,13 +122,15 @@ def test_the_nearest_name_is_offered(tmp_path, prompts, light_llama):
 def test_a_function_that_fails_at_its_first_call_is_found_before_a_weight_is_loaded(
     source, said, tmp_path, prompts, light_llama
 ):
-    finding = only(checked(prompts, light_llama, rl_reward_fn=function(tmp_path, source)), "P731")
+    found = checked(prompts, light_llama, rl_reward_fn=function(tmp_path, source)).findings
+    (finding,) = (finding for finding in found if finding.code != "P812")  # some don't look at the answers either
+    assert finding.code == "P731"
     assert said in finding.message and "prompts.jsonl, row 1: '' and 'An answer.'" in finding.message
     assert finding.file == str(tmp_path / "scorers.py")
 
 
 def test_a_function_may_return_an_array_or_name_only_what_it_wants(tmp_path, prompts, light_llama):
-    array = "import numpy\ndef score(answer):\n    return numpy.ones(len(answer))\n"
+    array = "import numpy\ndef score(completions):\n    return numpy.array([len(text) for text in completions])\n"
     assert checked(prompts, light_llama, rl_reward_fn=function(tmp_path, array)).findings == ()
 
 

@@ -194,7 +194,8 @@ def test_what_is_no_json_object_is_refused(param, raw, tmp_path, capsys):
 def test_a_list_is_names_with_commas_or_json(param, tmp_path, capsys):
     for raw in ("a,b", " a , b ", '["a", "b"]', ["a", "b"], ("a", "b")):
         assert parse_kwargs({param.name: raw}).values == {param.name: ("a", "b")}
-    everywhere(param, '["a", 3]', "P302", tmp_path, capsys)
+    assert parse_kwargs({param.name: ["a", 3, 0.5]}).values == {param.name: ("a", "3", "0.5")}
+    everywhere(param, '["a", null]', "P302", tmp_path, capsys)
     everywhere(param, "[a", "P302", tmp_path, capsys)
 
 

@@ -67,6 +67,7 @@ TWINS = {
         WITH_GPU,
         machine(packages=("schedulefree",)),
     ),
+    "inputs of layers outside of a GPU": ("E537", "--gradient-checkpointing offload", PLAIN, WITH_GPU),
     "flash attention without CUDA": ("E504", "--use-flash-attention-2", PLAIN, WITH_ALL),
     "flash attention on an old GPU": (
         "E504",

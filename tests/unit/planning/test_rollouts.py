@@ -17,7 +17,9 @@ from support.rows import write_rows
 
 @pytest.fixture
 def prompts(tmp_path: Path) -> Path:
-    (tmp_path / "scores.py").write_text("def score(completions, **rest): return [0.0] * len(completions)\n")
+    (tmp_path / "scores.py").write_text(
+        "def score(completions, **rest): return [float(len(text)) for text in completions]\n"
+    )
     return write_rows(tmp_path / "prompts.jsonl", [{"prompt": f"what comes after {n}"} for n in range(50)])
 
 

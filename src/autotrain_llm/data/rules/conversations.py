@@ -440,7 +440,9 @@ def the_template_ends_turns_with_an_unknown_token(
 @rule(
     "D131",
     example=of_flags(
-        "--chat-template vicuna", "--chat-template '{% for m in messages %}{{ m }}{{ eos_token }}{% endfor %}'", CALL
+        "--chat-template vicuna",
+        "--chat-template '{{ tools }}{% for m in messages %}{{ m }}{{ eos_token }}{% endfor %}'",
+        CALL,
     ),
     varies=True,
 )

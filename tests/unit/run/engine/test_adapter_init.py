@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -102,6 +104,25 @@ def test_loftq_brings_a_model_in_4_bits_nearer_to_the_original(base):
         finish_init(model, init, lambda: LlamaForCausalLM.from_pretrained(base))
         errors[init] = float((logits(model) - original).norm())
     assert errors["loftq"] < 0.8 * errors[None]
+
+
+def test_a_matrix_in_4_bits_passes_gradients_on_after_an_evaluation():
+    """bitsandbytes 0.50 repacks it in evaluation on a processor with AVX512 BF16, and then returns no gradient."""
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    layer = bitsandbytes.nn.Linear4bit(64, 64, bias=False, compute_dtype=torch.bfloat16).to("cpu")
+    values = torch.randn(4, 64, requires_grad=True)
+    with torch.no_grad():
+        layer.eval()(values.detach())
+    layer.train()(values).sum().backward()
+    assert values.grad is not None and values.grad.norm() > 0
+
+
+def test_importing_bitsandbytes_imports_no_kernels_from_the_hub(tmp_path):
+    pytest.importorskip("bitsandbytes")
+    (tmp_path / "kernels.py").write_text("raise SystemExit('kernels was imported')\n")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import autotrain_llm.run, bitsandbytes; print('kernels' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False" and "kernels" not in ran.stderr
 
 
 def test_the_b_matrices_learn_faster_by_their_ratio(base):

@@ -23,7 +23,8 @@ from support.reward_models import build_scorer
 from support.rows import COLOURS, write_rows
 
 SHARDED = (str(Path(__file__).parent.parent / "programs" / "sharded_on_cpu.py"),)
-TOLERANCE = 1e-6
+# Sums are added in another order. AdamW divides by the size of a gradient, so that the smallest differ most: on one processor by 1e-6, on another by 2e-6, of steps of 1e-3.
+TOLERANCE = 5e-6
 CONSTANT = ("--scheduler", "constant")  # whatever the number of steps
 QUESTIONS = [
     {

@@ -90,7 +90,7 @@ class MariaDB(Server):
     def start(self) -> None:
         words = ["--no-defaults", f"--datadir={self.folder / 'data'}", f"--socket={self.folder / 'socket'}"]
         words += [f"--port={self.port}", "--bind-address=127.0.0.1", f"--log-error={self.folder / 'log'}"]
-        words += ["--innodb-flush-log-at-trx-commit=0", f"--pid-file={self.folder / 'pid'}"]
+        words += ["--innodb-flush-log-at-trx-commit=2", f"--pid-file={self.folder / 'pid'}"]
         self.process = subprocess.Popen([str(self.programs / "mariadbd"), *words], user=self.user, cwd=self.folder)
         wait_for_port(self.port, f"MariaDB did not start: {self.folder / 'log'}")
 

@@ -51,7 +51,8 @@ class Claim:
 
     def _renew(self) -> None:
         while self.database is not None and not self._ended.wait(HEARTBEAT):
-            with contextlib.suppress(*self.database.faults):  # the next one may come through
+            # The next one may come through. What the database has lost is reported by who carries out the trial.
+            with contextlib.suppress(*self.database.faults, KeyError):
                 self._stamp(self.database)
 
     def stop(self) -> None:

@@ -87,6 +87,13 @@ class Study:
                 if self.database is None or isinstance(fault, optuna.exceptions.UpdateFinishedTrialError):
                     raise
                 self._wait_for_database(fault)
+            except KeyError as fault:  # Optuna's, for a study or a trial that is not there
+                if self.database is None:
+                    raise
+                raise StudyUnreachable(
+                    f"the study in {self.sweep.storage} has lost records that it had: {fault.args[0]}",
+                    "--sweep-name <another name>",
+                ) from fault
             else:
                 self._unreachable_since = None
                 return result

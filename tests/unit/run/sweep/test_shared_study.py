@@ -10,6 +10,7 @@ import pytest
 
 from autotrain_llm.declare.finding import Refused
 from autotrain_llm.run.sweep import claims
+from autotrain_llm.run.sweep.trial import StudyUnreachable
 from support.studies import carry_out, in_a_process, open_study, results, sweep_plan
 
 
@@ -201,3 +202,15 @@ def test_a_database_of_another_program_keeps_its_tables(tmp_path, url):
     carry_out(open_study(sweep_plan(trials=1), tmp_path / "swept", url))
     with sqlite3.connect(tmp_path / "study.db") as connection:
         assert connection.execute("SELECT number FROM mine").fetchall() == [(7,)]
+
+
+def test_a_database_that_has_lost_a_trial_is_named(tmp_path, url):
+    """As one that does not write what it confirms, after a power failure."""
+    study = open_study(sweep_plan(trials=2), tmp_path / "only", url)
+
+    def lose() -> None:
+        with sqlite3.connect(tmp_path / "study.db") as database:
+            database.execute("DELETE FROM trials")
+
+    with pytest.raises(StudyUnreachable, match="has lost records that it had"):
+        carry_out(study, lose)

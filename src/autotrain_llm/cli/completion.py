@@ -12,6 +12,10 @@ from autotrain_llm.config.registry import GROUPS, PARAMS, TRAINERS, trainers_tha
 from autotrain_llm.declare.param import Group, Param
 
 SHELLS = ("bash", "zsh", "fish")
+USAGE = """\
+usage: autotrain completion bash|zsh|fish
+       prints a script that completes flags, their values and files; for one session of bash:
+       source <(autotrain completion bash)"""
 COMMANDS = {
     "llm": "train a language model",
     "prepare": "write rows and tokens to train on",

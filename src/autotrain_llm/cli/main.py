@@ -91,7 +91,7 @@ def _command(words: list[str]) -> int:
             return presets(words[1:], screen)
         if command == "report" and not asks_for_help:
             return _report(words[1:], screen)
-        if command == "completion":
+        if command == "completion" and not asks_for_help:
             return _completion(words[1:], screen)
         if command in VERSION_WORDS:
             return screen.finish_with(f"autotrain {VERSION}")
@@ -113,7 +113,7 @@ def _page(command: str, screen: Screen) -> str:
         from autotrain_llm.cli.help import chat_page
 
         return chat_page(columns, colour)
-    if command in ("export", "check", "presets", "app"):
+    if command in ("export", "check", "presets", "app", "report", "completion"):
         usage: str = import_module(f"autotrain_llm.cli.{command}").USAGE
         return usage
     return fit_to(screen.out, USAGE, " " * 11)

@@ -10,6 +10,10 @@ from autotrain_llm.cli.screen import Screen
 from autotrain_llm.context.pipeline_record import PIPELINE_FILE
 from autotrain_llm.declare.finding import Finding
 
+USAGE = """\
+usage: autotrain report RUN [--format text|json]
+       writes report.html in the folder of a run, a sweep or a pipeline again, from what the folder holds, and prints its path"""
+
 
 def run_named(words: Sequence[str]) -> Path | None:
     """The folder in the words after `autotrain report`; None if they are not exactly one folder."""

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from autotrain_llm.cli.completion import COMMANDS
 from autotrain_llm.cli.help import page
 from autotrain_llm.cli.main import main
 from autotrain_llm.config.aliases import ACCEPTED, RENAMED
@@ -118,3 +119,9 @@ def test_help_on_what_there_is_not_names_what_is_near(capsys):
 def test_help_all_is_the_whole_page(capsys):
     assert main(["llm", "--help-all"]) == 0
     assert FLAG.findall(capsys.readouterr().out) == FLAG.findall(page(None, 100, False))
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"llm", "--help", "--version"}))
+def test_each_command_has_a_page_of_its_own(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"usage: autotrain {command} ")

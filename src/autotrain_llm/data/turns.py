@@ -32,7 +32,7 @@ SPEAKER_FLAGS = {
 LANGCHAIN = ("human", "ai", "system", "tool")  # the types of its messages
 LANGCHAIN_CLASSES = {"HumanMessage": "human", "AIMessage": "ai", "SystemMessage": "system", "ToolMessage": "tool"}
 CALL_KEYS = ("tool_calls", "function_call")
-# Given to the chat template as they are.
+# Given to the chat template as they are; the first is the key that most templates read.
 THOUGHT_KEYS = ("reasoning_content", "thinking", "reasoning")
 KEPT_KEYS = ("name", "tool_call_id", *THOUGHT_KEYS)
 # Whether a turn is trained on, as different tools write it; `masked` says the opposite.
@@ -52,6 +52,11 @@ QUESTION_KEYS = ("human", "user", "question", "query", "prompt", "instruction", 
 ANSWER_KEYS = ("assistant", "gpt", "bot", "model", "answer", "response", "output", "completion", "moss")
 NUMBERED = re.compile(r"turn_?(\d+)")
 NUMBERED_COLUMN = re.compile(r"(?:turn|message|msg|utterance)_?(\d+)")
+
+
+def says_something(turn: dict[str, Any]) -> bool:
+    """Whether a turn has any content, call or reasoning."""
+    return bool(str(turn.get("content") or "").strip()) or any(turn.get(key) for key in ("tool_calls", *THOUGHT_KEYS))
 
 
 def parsed(value: Any) -> Any:

@@ -7,7 +7,8 @@ from functools import lru_cache
 from typing import Any
 
 from autotrain_llm.data.chat.limits import STEPS, Steps, check_widths, limited, limited_environment
-from autotrain_llm.data.chat.trace import GENERATED, REASONING, end_of_loop
+from autotrain_llm.data.chat.trace import GENERATED, end_of_loop
+from autotrain_llm.data.turns import THOUGHT_KEYS
 
 SIGN_OF_TURN = "sign_of_turn_"  # the name of the function that a traced template calls in its loops
 
@@ -132,5 +133,5 @@ def as_templates_see(message: dict[str, Any]) -> dict[str, Any]:
     if len(message) == 2 and message.get("content") is not None:
         return message  # a role and a text, as nearly all are: templates can't change what they are given
     fields = {key: value for key, value in message.items() if value is not None and key != "weight"}
-    reasoning = next((fields[key] for key in REASONING if key in fields), None)
+    reasoning = next((fields[key] for key in THOUGHT_KEYS if key in fields), None)
     return fields if reasoning is None else {"thinking": reasoning, **fields, "reasoning_content": reasoning}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autotrain_llm.data.chat.template import ChatTemplate, ChatTemplateError
+from autotrain_llm.data.chat.template import ChatTemplate, ChatTemplateError, common_suffix
 from autotrain_llm.data.example import Message
 
 SYSTEM, FIRST, ANSWER, SECOND = "Xq7sXq7s", "Xq7uXq7u", "Xq7aXq7a", "Xq7vXq7v"
@@ -74,7 +74,7 @@ def turn_texts(template: ChatTemplate) -> TurnTexts | None:
         return None
     head, before_answer, between, _ = parts
     begin = bos if bos and head.startswith(bos) and system_parts[0].startswith(bos) else ""
-    before_user = _common_suffix(_common_suffix(head[len(begin) :], between), system_parts[1])
+    before_user = common_suffix(common_suffix(head[len(begin) :], between), system_parts[1])
     before_system = system_parts[0][len(begin) :]
     after_system = system_parts[1][: len(system_parts[1]) - len(before_user)]
     default = head[len(begin) : len(head) - len(before_user)]
@@ -116,13 +116,6 @@ def _split(text: str, contents: Sequence[str]) -> list[str] | None:
         before, _, rest = rest.partition(content)
         parts.append(before)
     return [*parts, rest]
-
-
-def _common_suffix(one: str, other: str) -> str:
-    length = 0
-    while length < min(len(one), len(other)) and one[-1 - length] == other[-1 - length]:
-        length += 1
-    return one[len(one) - length :]
 
 
 def _agrees(texts: TurnTexts, template: ChatTemplate) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from autotrain_llm.data.chat.jinja_engine import SIGN_OF_TURN, as_templates_see, compiled, rendered, strftime_now
 from autotrain_llm.data.chat.mask_cache import TemplateSkeletons
-from autotrain_llm.data.chat.trace import REASONING, Trace, read, sign_of_turns
+from autotrain_llm.data.chat.trace import Trace, read, sign_of_turns
 from autotrain_llm.data.example import Message
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.rules.conversations import (
@@ -21,6 +21,7 @@ from autotrain_llm.data.rules.conversations import (
     there_is_no_chat_template,
 )
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
+from autotrain_llm.data.turns import THOUGHT_KEYS
 from autotrain_llm.data.wording import close, plain
 from autotrain_llm.declare.bounded import breach
 from autotrain_llm.declare.special_file import is_special, refuse_special
@@ -125,7 +126,7 @@ class ChatTemplate:
     @cached_property
     def writes_reasoning(self) -> bool:
         """Whether the template writes the reasoning of a final answer."""
-        answer = {"role": "assistant", "content": "Hello", REASONING[0]: SENTINEL}
+        answer = {"role": "assistant", "content": "Hello", THOUGHT_KEYS[0]: SENTINEL}
         try:
             return SENTINEL in self.render([{"role": "user", "content": "Hello"}, answer])
         except ChatTemplateError:
@@ -263,6 +264,11 @@ def common_prefix(one: str, other: str) -> str:
     if other.startswith(one):
         return one
     return one[: next(at for at, (here, there) in enumerate(zip(one, f"{other}\0", strict=False)) if here != there)]
+
+
+def common_suffix(one: str, other: str) -> str:
+    """The longest common suffix of two texts."""
+    return common_prefix(one[::-1], other[::-1])[::-1]
 
 
 def without_opening(common: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotrain_llm.data.example import Message
+from autotrain_llm.data.turns import THOUGHT_KEYS
 
 Span = tuple[int, int]
 # Private-use characters of the last plane, which no text has: they survive trimming, changes of case and JSON.
@@ -23,7 +24,6 @@ ESCAPED = re.compile(r"\\u(db[c-f][0-9a-f])\\u(d[c-f][0-9a-f]{2})", re.IGNORECAS
 # Templates look for tags in contents, so no sign stands inside one, and what stands between two of them is a part of its own.
 TAG = re.compile(r"</?[^<>\s]{1,40}>|\[/?[A-Z_]{2,30}\]")
 LAST_LETTER, LAST_CHARACTER = re.compile(r".*\w", re.DOTALL), re.compile(r".*\S", re.DOTALL)
-REASONING = ("reasoning_content", "thinking", "reasoning")
 CONTENT, THOUGHT, NAME, ARGUMENT = "content", "thought", "name", "argument"
 
 
@@ -80,7 +80,7 @@ def with_signs(
 
 def _with_signs(message: Message, turn: int, signed: Callable[[str, int, str], str]) -> Message:
     changed = dict(message)
-    for key in REASONING:
+    for key in THOUGHT_KEYS:
         if isinstance(message.get(key), str):
             changed[key] = signed(message[key], turn, THOUGHT)
     if isinstance(message.get("content"), str):

@@ -6,9 +6,17 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
 
-from autotrain_llm.data.chat.template import OPEN_TAG, ChatTemplate, ChatTemplateError, common_prefix, without_opening
+from autotrain_llm.data.chat.template import (
+    OPEN_TAG,
+    ChatTemplate,
+    ChatTemplateError,
+    common_prefix,
+    common_suffix,
+    without_opening,
+)
 from autotrain_llm.data.chat.trace import CONTENT, THOUGHT, MessagePart, Trace
 from autotrain_llm.data.example import Message
+from autotrain_llm.data.turns import says_something
 
 Span = tuple[int, int]
 
@@ -78,7 +86,7 @@ class TurnSpans:
         """Where the piece of a first sign begins; spaces before it can be the template's."""
         at, number = self.trace.signs[index]
         head = self.pieces[number].head.lstrip()
-        return at - len(_common_suffix(self.text[max(at - len(head), 0) : at], head))
+        return at - len(common_suffix(self.text[max(at - len(head), 0) : at], head))
 
     def _end_of(self, index: int) -> int:
         """Where the piece of a last sign ends."""
@@ -123,7 +131,7 @@ class TurnSpans:
         """The answer of a turn that has no parts in the text: the end of the turn, at most."""
         stretch = next(((start, end) for start, end in stretches if self.text[start:end].strip()), None)
         if stretch is None:
-            return None if _has_parts(self.messages[turn]) else []
+            return None if says_something(self.messages[turn]) else []
         begin, end = stretch
         start = self._start(turn, sum(at <= begin for at, _ in self.trace.signs), end)
         if start is None:
@@ -237,11 +245,3 @@ class TurnSpans:
             return self.template.trace(messages, self.tools, add_generation_prompt)
         except ChatTemplateError:
             return None
-
-
-def _has_parts(message: Message) -> bool:
-    return any(message.get(key) for key in ("content", "tool_calls", "reasoning_content", "thinking", "reasoning"))
-
-
-def _common_suffix(one: str, other: str) -> str:
-    return common_prefix(one[::-1], other[::-1])[::-1]

@@ -36,7 +36,7 @@ from autotrain_llm.data.rules.preferences import (
     chosen_and_rejected_are_the_same,
     text_and_turns_are_mixed,
 )
-from autotrain_llm.data.turns import THOUGHT_KEYS, is_alternating, is_conversation, is_turn, parsed
+from autotrain_llm.data.turns import THOUGHT_KEYS, is_alternating, is_conversation, is_turn, parsed, says_something
 from autotrain_llm.data.wording import shown
 
 PROMPT_LENGTH = 13  # letters; an answer may begin with a shorter prompt by chance
@@ -365,7 +365,7 @@ def _preference(converter: Converter, example: Example, cells: Cells) -> None:
         if isinstance(answer, list) and answer and answer[-1]["role"] == "user":
             observations.row(turns_are_in_an_unusual_order, example, case="answer", who=side)
     for role, answer in (("chosen", chosen), ("rejected", rejected)):
-        if isinstance(answer, list) and not any(map(_says_something, answer)):
+        if isinstance(answer, list) and not any(map(says_something, answer)):
             raise RowUnusable(a_cell_is_empty, column=converter.columns[role])
     if chosen == rejected:
         raise RowUnusable(chosen_and_rejected_are_the_same)
@@ -391,13 +391,6 @@ def _parts_alone(converter: Converter, example: Example, cells: Cells) -> str | 
     """A prompt of nothing but contexts and the like, for rows without a question; None where they are turns or empty."""
     whole = converter.prompt.with_parts(example, cells, "")
     return whole.strip() or None if isinstance(whole, str) else None
-
-
-def _says_something(turn: Message) -> bool:
-    """Whether a turn has any content, call or reasoning."""
-    return bool(str(turn.get("content") or "").strip() or turn.get("tool_calls")) or any(
-        turn.get(key) for key in THOUGHT_KEYS
-    )
 
 
 def _after_prompt_of(other: Side, answer: Side) -> Side:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from autotrain_llm.data.chat.assistant_masks import Rendered, render_with_answers
 from autotrain_llm.data.chat.template import NONE, ChatTemplate, ChatTemplateError, fitting_template
-from autotrain_llm.data.chat.trace import ARGUMENT, NAME, REASONING
+from autotrain_llm.data.chat.trace import ARGUMENT, NAME
 from autotrain_llm.data.chat.turn_spans import is_answer
 from autotrain_llm.data.dataset import Dataset
 from autotrain_llm.data.example import Example, Message, Side, as_turns
@@ -46,6 +46,7 @@ from autotrain_llm.data.rules.tokens import (
 from autotrain_llm.data.tokenize.prompt_format import PromptFormatCounter
 from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
+from autotrain_llm.data.turns import THOUGHT_KEYS, says_something
 
 Span = tuple[int, int]
 Made = TypeVar("Made")
@@ -104,18 +105,14 @@ def _calls_tools(example: Example) -> bool:
     return any(turn.get("tool_calls") for side in sides if isinstance(side, list) for turn in side)
 
 
-def _says_something(answer: Message) -> bool:
-    return bool(str(answer.get("content") or "").strip()) or any(answer.get(key) for key in ("tool_calls", *REASONING))
-
-
 def _thinks(answer: Message) -> bool:
     """Whether an answer has reasoning, of its own or in its content."""
-    return any(answer.get(key) for key in REASONING) or THOUGHT_TAG.search(str(answer.get("content") or "")) is not None
+    return any(answer.get(key) for key in THOUGHT_KEYS) or THOUGHT_TAG.search(str(answer.get("content") or "")) is not None
 
 
 def _missing(answer: Message, text: str) -> tuple[str, str] | None:
     """The part of an answer that is not in a text, apart from spaces: its key and its first words; None if all of it is there."""
-    for key in ("content", *REASONING):
+    for key in ("content", *THOUGHT_KEYS):
         part = answer.get(key)
         if not isinstance(part, str) or part in text:
             continue
@@ -251,7 +248,7 @@ class RowRenderer:
             return turns
         *before, last = turns
         if self.template is not None and self.template.writes_reasoning:
-            return [*before, {**last, REASONING[0]: reasoning}]
+            return [*before, {**last, THOUGHT_KEYS[0]: reasoning}]
         return [*before, {**last, "content": f"{_between_tags(reasoning)}{last.get('content') or ''}"}]
 
     def _text(self, example: Example, text: str) -> RenderedRow:
@@ -457,7 +454,7 @@ class RowRenderer:
     def _check_empty_answers(self, example: Example, messages: list[Message], first: int) -> None:
         """Report empty answers. A row without any other answer is left out."""
         answers = [at for at, message in enumerate(messages) if at >= first and is_answer(message)]
-        empty = [at for at in answers if not _says_something(messages[at])]
+        empty = [at for at in answers if not says_something(messages[at])]
         if answers and len(empty) == len(answers):
             self.observations.row(a_conversation_has_no_answer, example, case="all empty")
             raise RowSkipped
@@ -470,7 +467,7 @@ class RowRenderer:
         answers = [message for message in messages if message["role"] == "assistant"]
         if answers and all(message.get("weight") == 0 for message in answers):
             self.observations.row(a_conversation_has_no_answer, example, case="weights")
-        elif any(_says_something(message) for message in answers):
+        elif any(says_something(message) for message in answers):
             self.observations.row(the_template_leaves_out_an_answer, example, case="writes nothing")
         else:
             self.observations.row(a_conversation_has_no_answer, example, case="all empty")

@@ -8,8 +8,8 @@ from autotrain_llm.data.chat.template import find_template
 from autotrain_llm.data.dataset import Dataset
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.observations import Observations, refuse_errors
-from autotrain_llm.data.rows import Rows, TokenRows, cut_into_blocks
-from autotrain_llm.data.tokenize.collect import Collector
+from autotrain_llm.data.rows import Rows
+from autotrain_llm.data.tokenize.collect import Collector, in_blocks
 from autotrain_llm.data.tokenize.pipeline import collect
 from autotrain_llm.data.tokenize.render import RowRenderer
 from autotrain_llm.data.tokenize.settings import Preparation
@@ -33,15 +33,10 @@ class BufferPreparer:
         """The rows of some examples after so many passes through all; what is noticed of them is noticed in the first. Documents are joined and cut among
         themselves, so that the last block may be shorter. Raises Refused for what is wrong with a row."""
         renderer = self._renderers[min(passes, 1)]
-        collected = collect(
-            renderer, renderer.observations, self._preparation, examples, Collector(None, "train"), None
-        )
+        collected = collect(renderer, examples, Collector(None, "train"), None)
         refuse_errors(renderer.observations)
         self.left_out += collected.dropped
-        rows = collected.rows()
-        if self._preparation.block and isinstance(rows, TokenRows):
-            return cut_into_blocks(rows, self._preparation.max_length)
-        return rows
+        return in_blocks(collected.rows(), self._preparation)
 
     def findings(self) -> tuple[Finding, ...]:
         """What was noticed of the rows so far."""

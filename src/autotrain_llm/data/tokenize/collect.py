@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from autotrain_llm.data.rows import OPTIONAL, PARTS, PairRows, Rows, TokenRows
+from autotrain_llm.data.rows import OPTIONAL, PARTS, PairRows, Rows, TokenRows, cut_into_blocks
+from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenize.truncate import EncodedRows
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ class Collector:
         """All rows that were added."""
         rows = [side.rows() for side in self._sides.values()]
         return PairRows(*rows) if len(rows) > 1 else rows[0]
+
+
+def in_blocks(rows: Rows, preparation: Preparation) -> Rows:
+    """Documents, joined and cut into blocks; rows of any other preparation as they are."""
+    return cut_into_blocks(rows, preparation.max_length) if preparation.block and isinstance(rows, TokenRows) else rows
 
 
 def _together(arrays: list[ndarray], kind: Any = "int64") -> ndarray:

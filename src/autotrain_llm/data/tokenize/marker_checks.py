@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.data.chat.template import SENTINEL, ChatTemplate, ChatTemplateError
 from autotrain_llm.data.example import Example
-from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.rules.conversations import (
     rows_hold_tokens_of_another_tokenizer,
     texts_are_written_conversations,
@@ -56,15 +55,15 @@ SPEAKER = re.compile(
 MOST_BEFORE = 400  # characters of a preamble before the first speaker
 
 
-def check_markers(renderer: RowRenderer, observations: Observations) -> None:
+def check_markers(renderer: RowRenderer) -> None:
     """Search the training rows for all of them."""
     rows = list(islice(iter(renderer.dataset.train), LOOKED_AT))
-    _check_speakers(renderer, rows, observations)
+    _check_speakers(renderer, rows)
     own = turn_marks(renderer.template) if renderer.template is not None and renderer.renders else []
     if own:
-        _check_twice(renderer, rows, own, observations)
+        _check_twice(renderer, rows, own)
     if not _is_new(renderer.tokenizer):
-        _check_unknown(renderer, rows, own, observations)
+        _check_unknown(renderer, rows, own)
 
 
 def _is_new(tokenizer: Tokenizer) -> bool:
@@ -82,7 +81,7 @@ def turn_marks(template: ChatTemplate) -> list[str]:
     return list(dict.fromkeys(TURN_MARK.findall(text)))
 
 
-def _check_twice(renderer: RowRenderer, rows: list[Example], own: list[str], observations: Observations) -> None:
+def _check_twice(renderer: RowRenderer, rows: list[Example], own: list[str]) -> None:
     """Whether turns already hold what the template writes around them."""
     pattern = re.compile("|".join(map(re.escape, own)))
     end = renderer.template.end_token if renderer.template is not None else None
@@ -94,10 +93,10 @@ def _check_twice(renderer: RowRenderer, rows: list[Example], own: list[str], obs
         if markers - {end}:  # an answer that brings its end with it has a finding of its own
             marked.append((row, [marker for marker in own if marker in markers]))
     if _are_many(marked, rows):
-        observations.add(turns_hold_the_markers_of_the_template, **_facts(renderer, marked, rows))
+        renderer.observations.add(turns_hold_the_markers_of_the_template, **_facts(renderer, marked, rows))
 
 
-def _check_speakers(renderer: RowRenderer, rows: list[Example], observations: Observations) -> None:
+def _check_speakers(renderer: RowRenderer, rows: list[Example]) -> None:
     """Whether most texts are conversations of which the model's chat template writes nothing."""
     if renderer.template is None or renderer.preparation.block:
         return
@@ -110,7 +109,7 @@ def _check_speakers(renderer: RowRenderer, rows: list[Example], observations: Ob
     facts = _facts(renderer, spoken, rows)
     del facts["markers"]
     is_text = spoken[0][0].text is not None and not renderer.preparation.scored
-    observations.add(texts_are_written_conversations, user=user, assistant=assistant, is_text=is_text, **facts)
+    renderer.observations.add(texts_are_written_conversations, user=user, assistant=assistant, is_text=is_text, **facts)
 
 
 def _texts_before_answers(row: Example) -> str:
@@ -133,7 +132,7 @@ def speakers_in(text: str) -> tuple[str, str] | None:
     return None
 
 
-def _check_unknown(renderer: RowRenderer, rows: list[Example], own: list[str], observations: Observations) -> None:
+def _check_unknown(renderer: RowRenderer, rows: list[Example], own: list[str]) -> None:
     """Whether texts hold tokens that another tokenizer would know."""
     tokenizer = renderer.tokenizer
     marked = []
@@ -152,7 +151,7 @@ def _check_unknown(renderer: RowRenderer, rows: list[Example], own: list[str], o
     else:
         case = "end is marked" if renderer.preparation.add_eos else "end"
     facts = _facts(renderer, marked, rows)
-    observations.add(rows_hold_tokens_of_another_tokenizer, eos=tokenizer.eos, case=case, **facts)
+    renderer.observations.add(rows_hold_tokens_of_another_tokenizer, eos=tokenizer.eos, case=case, **facts)
 
 
 def _tokens_in(text: str) -> Iterable[str]:

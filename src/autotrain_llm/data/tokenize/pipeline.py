@@ -9,10 +9,8 @@ from dataclasses import dataclass
 
 from autotrain_llm.data.dataset import Progress
 from autotrain_llm.data.example import Example
-from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.tokenize.collect import Collector
 from autotrain_llm.data.tokenize.render import RenderedRow, RowRenderer
-from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenize.truncate import EncodeBatch, EncodedRows
 from autotrain_llm.data.tokenizer.offsets import TokenBatch
 from autotrain_llm.declare.garbage import existing_objects_frozen
@@ -27,8 +25,6 @@ WAITING = 2  # full batches
 
 def collect(
     renderer: RowRenderer,
-    observations: Observations,
-    preparation: Preparation,
     examples: Sequence[Example],
     collector: Collector,
     progress: Progress | None,
@@ -36,7 +32,7 @@ def collect(
 ) -> Collector:
     """Prepare all rows of one split, in order. `idle_work` is called while the first batches are tokenised."""
     with existing_objects_frozen():
-        for one, part in _overlapped(renderer, observations, preparation, examples, idle_work):
+        for one, part in _overlapped(renderer, examples, idle_work):
             collector.add(part)
             if progress is not None and one.examples:
                 progress("Preparing rows", one.start + len(one.examples), len(examples))
@@ -59,18 +55,14 @@ def batches(examples: Iterable[Example]) -> Iterator[tuple[list[Example], float]
 
 
 def _overlapped(
-    renderer: RowRenderer,
-    observations: Observations,
-    preparation: Preparation,
-    examples: Iterable[Example],
-    idle_work: IdleWork | None,
+    renderer: RowRenderer, examples: Iterable[Example], idle_work: IdleWork | None
 ) -> Iterator[tuple[EncodeBatch, EncodedRows]]:
     """While one batch is rendered here, and another made rows of, those between them are tokenised on all cores, one after the other."""
     start, full = 0, 0.0
     waiting: deque[_Waiting] = deque()
     with ThreadPoolExecutor(1) as pool:
         for batch, size in batches(examples):
-            one = EncodeBatch(renderer, observations, preparation, batch, start)
+            one = EncodeBatch(renderer, batch, start)
             rendered = one.render()
             waiting.append(_Waiting(one, rendered, pool.submit(one.tokenise, rendered), size))
             start, full = start + len(batch), full + size

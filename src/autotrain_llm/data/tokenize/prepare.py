@@ -17,7 +17,7 @@ from autotrain_llm.data.chat.template import ChatTemplate, check_end_of_turn, fi
 from autotrain_llm.data.dataset import Dataset, Progress
 from autotrain_llm.data.observations import Observations, findings_of
 from autotrain_llm.data.order import choose_rows
-from autotrain_llm.data.rows import PairRows, Rows, TokenRows, cut_into_blocks
+from autotrain_llm.data.rows import PairRows, Rows, TokenRows
 from autotrain_llm.data.rules.conversations import the_chat_template_can_not_be_used
 from autotrain_llm.data.rules.splits import no_row_can_be_evaluated
 from autotrain_llm.data.rules.tokens import (
@@ -26,7 +26,7 @@ from autotrain_llm.data.rules.tokens import (
     one_row_is_far_longer_than_the_others,
     the_tokenizer_can_not_be_loaded,
 )
-from autotrain_llm.data.tokenize.collect import Collector
+from autotrain_llm.data.tokenize.collect import Collector, in_blocks
 from autotrain_llm.data.tokenize.marker_checks import check_markers
 from autotrain_llm.data.tokenize.pipeline import IdleWork, collect
 from autotrain_llm.data.tokenize.prompt_format import PromptFormat, join_prompt_formats
@@ -115,7 +115,7 @@ def prepare(
         return _from_cache(cached, fingerprint, used)
     renderer.check()
     if not observations.refused:
-        check_markers(renderer, observations)
+        check_markers(renderer)
     folder = None if dataset.in_memory else TemporaryFolder("rows")  # for ids that are not held in memory
     refused = observations.refused
     if used is not None and not refused:
@@ -124,8 +124,6 @@ def prepare(
     done = {
         name: collect(
             renderer,
-            observations,
-            preparation,
             [] if refused else examples,
             Collector(folder.path if folder else None, name),
             progress,
@@ -134,9 +132,9 @@ def prepare(
         for name, examples in sides.items()
     }
     train, valid = done["train"], done["valid"]
-    rows = {name: _blocks(collected.rows(), preparation) for name, collected in done.items()}
+    rows = {name: in_blocks(collected.rows(), preparation) for name, collected in done.items()}
     if not refused:
-        _check_result(dataset, renderer, train, valid, observations)
+        _check_result(renderer, train, valid)
     statistics = _statistics(train, valid, rows)
     statistics["prompt_format"] = renderer.prompt_format.result(preparation.chat_template).as_json()
     statistics["rows_without_earlier_thoughts"] = renderer.rows_without_earlier_thoughts
@@ -207,11 +205,6 @@ def _try_first_rows(
     raise Refused(findings_of(the_tokenizer_can_not_be_loaded, folder=tokenizer.folder, case="limits", problem=problem))
 
 
-def _blocks(rows: Rows, preparation: Preparation) -> Rows:
-    """Documents, joined and cut."""
-    return cut_into_blocks(rows, preparation.max_length) if preparation.block and isinstance(rows, TokenRows) else rows
-
-
 def _fingerprint(
     dataset: Dataset, tokenizer: Tokenizer, preparation: Preparation, template: ChatTemplate | None
 ) -> str:
@@ -220,11 +213,10 @@ def _fingerprint(
     return hashlib.blake2b(json.dumps(document, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def _check_result(
-    dataset: Dataset, renderer: RowRenderer, train: Collector, valid: Collector, observations: Observations
-) -> None:
+def _check_result(renderer: RowRenderer, train: Collector, valid: Collector) -> None:
     """Report what can only be judged from all rows together."""
-    preparation, rows = renderer.preparation, len(dataset.train)
+    dataset, preparation, observations = renderer.dataset, renderer.preparation, renderer.observations
+    rows = len(dataset.train)
     if rows and train.dropped == rows and not observations.refused:
         longest = int(train.lengths.max()) if len(train.lengths) else None
         facts = {"parameter": parameter_of(preparation.length_flag), "limit": preparation.max_length}
@@ -236,7 +228,7 @@ def _check_result(
             no_row_can_be_evaluated, source=str(dataset.valid_from), name=name, parameter="eval_dataset_path"
         )
     if not preparation.block:
-        _check_outlier(dataset, train, preparation, observations)
+        _check_outlier(renderer, train)
     if renderer.learns_to_end and train.whole and not train.ending:
         case = "text"
         if renderer.template is not None and renderer.renders:
@@ -245,11 +237,11 @@ def _check_result(
         observations.add(no_row_is_trained_on_an_end_token, path=dataset.path, **facts)
 
 
-def _check_outlier(dataset: Dataset, train: Collector, preparation: Preparation, observations: Observations) -> None:
+def _check_outlier(renderer: RowRenderer, train: Collector) -> None:
     """Report one row that is far longer than the others: because of the memory it takes, or because it is probably several rows."""
     import numpy
 
-    lengths = train.lengths
+    preparation, lengths = renderer.preparation, train.lengths
     if len(lengths) < 3:
         return
     median = max(int(numpy.partition(lengths, len(lengths) // 2)[len(lengths) // 2]), 1)
@@ -259,8 +251,8 @@ def _check_outlier(dataset: Dataset, train: Collector, preparation: Preparation,
         enough = int(lengths[lengths < OUTLIER * median].max())
     elif longest < FAR_OUTLIER * median or len(lengths) < FEWEST_LENGTHS:
         return
-    example = dataset.train[int(train.places[int(lengths.argmax())])]
-    observations.row(
+    example = renderer.dataset.train[int(train.places[int(lengths.argmax())])]
+    renderer.observations.row(
         one_row_is_far_longer_than_the_others,
         example,
         parameter=parameter_of(preparation.length_flag),

@@ -6,13 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from autotrain_llm.data.example import Example
-from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.rows import PairRows, Rows, RowsBuilder
 from autotrain_llm.data.rules.preferences import both_answers_are_the_same_tokens
 from autotrain_llm.data.rules.tokens import a_row_is_truncated, no_trained_tokens_are_left_after_truncation
 from autotrain_llm.data.tokenize.encode import Encoded, encoded_rows, tokenised
 from autotrain_llm.data.tokenize.render import RenderedRow, RowRenderer, RowSkipped
-from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenizer.offsets import TokenBatch
 from autotrain_llm.data.wording import parameter_of
 
@@ -38,11 +36,12 @@ class EncodeBatch:
     """Examples that are converted to `EncodedRows`; `start` is the index of the first."""
 
     renderer: RowRenderer
-    observations: Observations
-    preparation: Preparation
     examples: Sequence[Example]
     start: int = 0
     encoded: EncodedRows = field(default_factory=EncodedRows)
+
+    def __post_init__(self) -> None:
+        self.preparation, self.observations = self.renderer.preparation, self.renderer.observations
 
     def render(self) -> list[tuple[int, list[RenderedRow]]]:
         """The text of each example that is not left out, with its index in the batch."""

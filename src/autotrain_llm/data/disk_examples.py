@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
@@ -96,7 +97,24 @@ class DiskExamples(Sequence[Example]):
         return DiskExamples(self.folder, self._offsets, self._keys, self.indices[places])
 
 
-class TransformedExamples(Sequence[Example]):
+class ExamplesView(Sequence[Example]):
+    """Examples that are taken from others when they are asked for: a subclass has their number, and `example` for the one at an index."""
+
+    @abstractmethod
+    def example(self, index: int) -> Example:
+        """The example at an index from 0 on."""
+
+    @overload
+    def __getitem__(self, at: int) -> Example: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Example]: ...
+    def __getitem__(self, at: int | slice) -> Example | list[Example]:
+        if isinstance(at, slice):
+            return [self.example(index) for index in range(len(self))[at]]
+        return self.example(range(len(self))[at])
+
+
+class TransformedExamples(ExamplesView):
     """Examples on disk, each transformed in the same way when it is read."""
 
     def __init__(self, rows: Sequence[Example], change: Callable[[Example], Example]) -> None:
@@ -105,14 +123,8 @@ class TransformedExamples(Sequence[Example]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, at: int) -> Example: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Example]: ...
-    def __getitem__(self, at: int | slice) -> Example | list[Example]:
-        if isinstance(at, slice):
-            return [self._change(row) for row in self._rows[at]]
-        return self._change(self._rows[at])
+    def example(self, index: int) -> Example:
+        return self._change(self._rows[index])
 
     def __iter__(self) -> Iterator[Example]:
         return map(self._change, self._rows)

@@ -8,16 +8,16 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
-from typing import overload
 
 from autotrain_llm.data.dataset import Dataset
+from autotrain_llm.data.disk_examples import ExamplesView
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.mixture.config import MixtureConfig
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.text import plural
 
 
-class JoinedExamples(Sequence[Example]):
+class JoinedExamples(ExamplesView):
     """The rows of several sequences, one sequence after the other."""
 
     def __init__(self, parts: Sequence[Sequence[Example]]) -> None:
@@ -27,14 +27,7 @@ class JoinedExamples(Sequence[Example]):
     def __len__(self) -> int:
         return self._starts[-1]
 
-    @overload
-    def __getitem__(self, at: int) -> Example: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Example]: ...
-    def __getitem__(self, at: int | slice) -> Example | list[Example]:
-        if isinstance(at, slice):
-            return [self[index] for index in range(len(self))[at]]
-        index = range(len(self))[at]
+    def example(self, index: int) -> Example:
         part = bisect_right(self._starts, index) - 1
         return self.parts[part][index - self._starts[part]]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.data.dataset import Dataset
+from autotrain_llm.data.disk_examples import ExamplesView
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.mixture.config import TOKENS
 from autotrain_llm.data.mixture.dataset import MixedDataset
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from autotrain_llm.data.tokenize.prepare import Prepared
 
 
-class OrderedExamples(Sequence[Example]):
+class OrderedExamples(ExamplesView):
     """Rows in another order, in which a row may come several times or not at all."""
 
     def __init__(self, rows: Sequence[Example], indices: ndarray) -> None:
@@ -31,17 +32,8 @@ class OrderedExamples(Sequence[Example]):
     def __len__(self) -> int:
         return len(self._indices)
 
-    @overload
-    def __getitem__(self, at: int) -> Example: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Example]: ...
-    def __getitem__(self, at: int | slice) -> Example | list[Example]:
-        if isinstance(at, slice):
-            return [self._rows[index] for index in self._indices[at].tolist()]
-        return self._rows[int(self._indices[at])]
-
-    def __iter__(self) -> Iterator[Example]:
-        return (self._rows[index] for index in self._indices.tolist())
+    def example(self, index: int) -> Example:
+        return self._rows[int(self._indices[index])]
 
 
 def mixture_of_rows(dataset: MixedDataset, seed: int) -> tuple[Mixture, tuple[Finding, ...]]:

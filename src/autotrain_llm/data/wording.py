@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -60,6 +61,17 @@ def kind_of(value: Any) -> str:
     if isinstance(value, bytes):
         return "bytes"
     return type(value).__name__
+
+
+def number_of(value: Any) -> float | None:
+    """The finite number that a value is, or is the text of; None for anything else, true and false among it."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def parameter_of(flag: str) -> str:

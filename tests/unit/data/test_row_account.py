@@ -554,3 +554,10 @@ def test_judgements_beside_two_answers_are_not_taken_for_answers(tmp_path):
         open_data(DataRequest(str(path), "scored", trainer="reward"))
     (fix,) = [finding.fix for finding in refused.value.findings if finding.code == "D110"]
     assert "each item of votes" not in fix and "answer_1 and answer_2" in fix
+
+
+@pytest.mark.parametrize("value", [10**400, "1e999", float("inf")], ids=["digits", "written", "infinite"])
+def test_a_number_that_is_too_large_to_compute_with_ends_nothing(tmp_path, value):
+    rows = [FORMATS["pair"] | {"note": value}, FORMATS["pair"] | {"prompt": "And where else?", "note": 3}]
+    read, _ = made(tmp_path, "sft", rows)
+    assert len(read) == 2

@@ -64,7 +64,7 @@ from autotrain_llm.data.rules.columns import (
 from autotrain_llm.data.rules.conversations import started_answers_are_left_out
 from autotrain_llm.data.rules.splits import rows_belong_to_another_split
 from autotrain_llm.data.turns import ROLE_KEYS
-from autotrain_llm.data.wording import plain
+from autotrain_llm.data.wording import number_of, plain
 
 ANSWERED = ("prompt/completion", "alpaca", "messages", "sharegpt")
 JUDGING_KEY = re.compile(
@@ -126,7 +126,7 @@ class _UnreadColumn:
 
     def look_for_numbers(self, value: Any) -> None:
         """Record whether a value is a number, also as text, or a truth value, and whether it is more than the last."""
-        number = _number(value)
+        number = float(value) if isinstance(value, bool) else number_of(value)
         if number is None:
             self.is_numbers = False
         else:
@@ -404,17 +404,6 @@ class ColumnAccount:
                 self.observations.add(rows_belong_to_another_split, file=file, column=name, splits=others)
 
 
-def _number(value: Any) -> float | None:
-    """The number that a value is, or is the text of; None if it is none."""
-    if not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
 def _prompt_and_answer(example: Example) -> tuple[str, str]:
     """What a row asks, and its answer, as texts; no answer where it has none or judges several."""
     if example.text is not None or example.chosen is not None or example.label is not None:
@@ -502,7 +491,7 @@ def _holds_answer(value: Any, example: Example) -> bool:
 
 def _measures_met(value: Any, example: Example) -> list[str]:
     """What a number counts in the row's answer."""
-    number = _number(value)
+    number = number_of(value)
     if number is None or example.text is not None or example.chosen is not None:
         return []
     answer = (example.answers() or [""])[-1]

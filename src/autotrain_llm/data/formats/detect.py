@@ -53,7 +53,7 @@ from autotrain_llm.data.turns import (
     parsed,
     texts_of_turns,
 )
-from autotrain_llm.data.wording import plain
+from autotrain_llm.data.wording import number_of, plain
 
 # Roles of columns that belong to the prompt; several columns can be contexts or choices.
 CONTEXT_ROLE, CHOICE_ROLE = "context", "choice"
@@ -493,16 +493,8 @@ def graded(columns: Columns, request: DataRequest) -> ColumnMapping | None:
 def holds_numbers(columns: Columns, name: str) -> bool:
     """Whether a column holds numbers, also where its cells are text, as in CSV."""
     return columns.kind(name) == "number" or (
-        columns.kind(name) == "text" and all(is_number(value) for value in columns.values[name])
+        columns.kind(name) == "text" and None not in map(number_of, columns.values[name])
     )
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a number, or text that is one."""
-    try:
-        return not isinstance(value, bool) and float(value) is not None
-    except (TypeError, ValueError):
-        return False
 
 
 def prompts(columns: Columns, request: DataRequest) -> ColumnMapping | None:

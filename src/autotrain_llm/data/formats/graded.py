@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.formats.cells import Cells
-from autotrain_llm.data.formats.detect import is_number
 from autotrain_llm.data.observations import Observations, RowUnusable
 from autotrain_llm.data.rules.scores import (
     every_row_has_all_scores,
@@ -16,6 +14,7 @@ from autotrain_llm.data.rules.scores import (
     the_classes_are_as_many_as_the_labels,
     the_columns_of_scores_are_as_many_as_the_labels,
 )
+from autotrain_llm.data.wording import number_of
 
 
 class GradedAs(NamedTuple):
@@ -81,9 +80,10 @@ class GradeReader:
     def _number(self, value: Any, column: str) -> float:
         if value is None:
             raise RowUnusable(every_row_has_all_scores, "missing", column=column, case="missing")
-        if not is_number(value) or not math.isfinite(float(value)):
+        number = number_of(value)
+        if number is None:
             raise RowUnusable(every_row_has_all_scores, "number", column=column, content=value)
-        return float(value)
+        return number
 
 
 def labels_of(reader: GradeReader, train: Sequence[Example], file: str, observations: Observations) -> tuple[str, ...]:
@@ -108,7 +108,8 @@ def labels_of(reader: GradeReader, train: Sequence[Example], file: str, observat
 
 def _order_of_class(name: str) -> tuple[bool, float, str]:
     """Numbers by their size, then names."""
-    return (False, float(name), "") if is_number(name) else (True, 0.0, name)
+    number = number_of(name)
+    return number is None, number or 0.0, name
 
 
 def _check_variation(labels: Sequence[str], train: Sequence[Example], file: str, observations: Observations) -> None:

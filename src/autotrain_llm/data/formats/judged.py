@@ -11,8 +11,8 @@ from typing import Any
 from autotrain_llm.data.files.read import Row
 from autotrain_llm.data.formats.column_names import CHOSEN, PREFERENCE_LABEL, REJECTED, is_metadata, words_of
 from autotrain_llm.data.formats.columns import Columns
-from autotrain_llm.data.turns import ROLE_KEYS, ROLES, is_conversation, parsed
-from autotrain_llm.data.wording import plain
+from autotrain_llm.data.turns import ROLE_KEYS, ROLES, is_conversation
+from autotrain_llm.data.wording import number_of, plain
 
 ANSWERS = re.compile(
     r"response|answer|completion|output|conversation|reply|generation|summary|assistant|text|\bref\Z|_ref\Z"
@@ -188,7 +188,7 @@ def _by_name(verdict: str, one: str, two: str) -> Callable[[Row], str | None]:
 
 def _by_side(number: str, one: str, two: str) -> Callable[[Row], str | None]:
     def sign_of(row: Row) -> str | None:
-        value = _number(row.get(number))
+        value = number_of(row.get(number))
         return None if not value else one if value < 0 else two
 
     return sign_of
@@ -196,7 +196,7 @@ def _by_side(number: str, one: str, two: str) -> Callable[[Row], str | None]:
 
 def _has_both_sides(values: list[Any]) -> bool:
     """Whether numbers are below and above 0."""
-    numbers = [_number(value) for value in values]
+    numbers = [number_of(value) for value in values]
     known = [number for number in numbers if number is not None]
     return len(known) == len(numbers) > 0 and min(known) < 0 < max(known)
 
@@ -228,7 +228,7 @@ def _ratings_by_sign(columns: Columns, names: list[str]) -> list[dict[str, str]]
     for name in names:
         match = SIGN_WITHIN.fullmatch(plain(name))
         without = f"{match[1]}_{match[3]}" if match else ""
-        if match and RATING.search(without) and all(_number(value) is not None for value in columns.values[name]):
+        if match and RATING.search(without) and all(number_of(value) is not None for value in columns.values[name]):
             by_name.setdefault(without, {})[match[2]] = name
     return [signs for signs in by_name.values() if _are_two(signs)]
 
@@ -316,7 +316,7 @@ def _keys_of(cells: list[Any]) -> tuple[str, str] | None:
         return None
     texts = [key for key in TEXT_KEYS if all(isinstance(part.get(key), str) for part in objects)]
     named = [*RATING_KEYS, *(key for key in objects[0] if words_of(key)[-1] in RATING_KEYS)]
-    ratings = [key for key in named if all(_number(part.get(key)) is not None for part in objects)]
+    ratings = [key for key in named if all(number_of(part.get(key)) is not None for part in objects)]
     return (texts[0], ratings[0]) if texts and ratings and not _are_turns(objects) else None
 
 
@@ -414,7 +414,7 @@ def _are_parallel(answers: Any, ratings: Any) -> bool:
         and isinstance(ratings, list)
         and len(answers) == len(ratings)
         and all(isinstance(answer, str) for answer in answers)
-        and all(_number(rating) is not None for rating in ratings)
+        and all(number_of(rating) is not None for rating in ratings)
     )
 
 
@@ -428,19 +428,7 @@ def _best_and_worst(answers: list[Any], ratings: list[Any], name: str) -> tuple[
     """The answers with the best and the worst rating, the first of each; None if all ratings are the same. A rank is better the lower it is."""
     sign = -1 if "rank" in plain(name) else 1
     rated = [(sign * number, answer) for answer, rating in zip(answers, ratings, strict=False)
-             if answer and (number := _number(rating)) is not None]  # fmt: skip
+             if answer and (number := number_of(rating)) is not None]  # fmt: skip
     if len({number for number, _ in rated}) < 2:
         return None
     return max(rated, key=lambda one: one[0])[1], min(rated, key=lambda one: one[0])[1]
-
-
-def _number(value: Any) -> float | None:
-    """A rating as a number; also one that is written as text."""
-    value = parsed(value)
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if number == number else None

@@ -138,17 +138,12 @@ def _right_columns(columns: Columns, request: DataRequest, absent: list[str]) ->
         return dict.fromkeys(near)
     # What is named already is no other column, and of prompts and answers alone no worse answer can be guessed.
     named = {getattr(request, field) for field in COLUMN_FLAGS if request.is_named(field)}
-    texts = [column for column in columns.texts() if column not in named and not _only_sorts(columns, column)]
+    texts = [column for column in columns.texts() if column not in named and not columns.only_sorts(column)]
     guessed = request.rows != "preferences" or (
         len(texts) == len(absent) == 1 and plain(texts[0]) not in (*QUESTIONS, *CHOSEN)
     )
     guessed &= absent[0] != "rejected_column" or request.is_named("text_column")
     return {column_parameter(absent[0]): texts[0]} if texts and guessed else {}
-
-
-def _only_sorts(columns: Columns, column: str) -> bool:
-    """Whether a column only identifies or sorts the rows."""
-    return all(is_metadata(column, value) for value in columns.values[column])
 
 
 def _begin_with_prompts(columns: Columns, chosen: str) -> bool:
@@ -481,12 +476,7 @@ def _that_may_judge(columns: Columns, answers: Collection[str]) -> list[str]:
     found = []
     for name in columns.names:
         values = columns.values[name]
-        if (
-            name in answers
-            or not values
-            or plain(name) in (*QUESTIONS, *MESSAGES)
-            or all(is_metadata(name, value) for value in values)
-        ):
+        if name in answers or not values or plain(name) in (*QUESTIONS, *MESSAGES) or columns.only_sorts(name):
             continue
         numbers = [value for value in values if isinstance(value, int | float)]
         is_counting = len(numbers) == len(values) and all(one < other for one, other in pairwise(numbers))
@@ -536,9 +526,9 @@ def _why_nothing_fits(columns: Columns, request: DataRequest) -> tuple[str, tupl
     if (steps := _labelled_steps(columns)) is not None:
         return "steps", (steps,)
     holding = [name for name in columns.names if columns.kind(name) in ("list", "object", "texts")]
-    readable = [name for name in columns.texts() if not all(is_metadata(name, value) for value in columns.values[name])]
+    readable = [name for name in columns.texts() if not columns.only_sorts(name)]
     if holding and not readable and request.rows in TRAINED_AS_TOKENS:
-        return "nested", (max(holding, key=lambda name: len(str(columns.values[name]))),)
+        return "nested", (max(holding, key=columns.size),)
     number = columns.find(TEXT, "number", "flag")
     if number is not None and not columns.texts():
         return "number", (number,)
@@ -567,11 +557,11 @@ def _samples_in_a_list(columns: Columns, request: DataRequest) -> str | None:
     """A column with a list of objects in each row, each of which is a row of its own: it has a text to be trained on, or a question and its answer, or
     an answer to the question beside the list. Steps, edits, spans, criteria and judgements are none."""
     found = [name for name in columns.names if columns.kind(name) == "list" and _are_samples(columns, name, request)]
-    return max(found, key=lambda name: len(str(columns.values[name])), default=None)
+    return max(found, key=columns.size, default=None)
 
 
 def _are_samples(columns: Columns, name: str, request: DataRequest) -> bool:
-    items = [part for cell in columns.values[name] if isinstance(cell, list) for part in cell]
+    items = columns.items(name)
     if not items or not all(isinstance(part, dict) for part in items):
         return False
     if len(columns.rows) == 1 and len(items) > 1 and not columns.texts():  # one object around the rows
@@ -637,16 +627,15 @@ def _is_a_header(row: Mapping[str, Any], below: Sequence[Mapping[str, Any]]) -> 
 
 def _longer_texts(columns: Columns, name: str) -> bool:
     """Whether a column of text holds more than this one."""
-    size = len(str(columns.values[name]))
-    return any(len(str(columns.values[other])) > size for other in columns.texts())
+    return any(columns.size(other) > columns.size(name) for other in columns.texts())
 
 
 def _longer_lists(columns: Columns, texts: list[str]) -> list[str]:
     """The column of lists or objects with most text in it, if that is more than each column of text has."""
     inside = [name for name in columns.names if columns.kind(name) in ("list", "object", "texts")]
-    most = max(inside, key=lambda name: len(str(columns.values[name])), default=None)
-    longest = max((len(str(columns.values.get(name))) for name in texts), default=sys.maxsize)
-    return [most] if most is not None and len(str(columns.values[most])) > longest else []
+    most = max(inside, key=columns.size, default=None)
+    longest = max(map(columns.size, texts), default=sys.maxsize)
+    return [most] if most is not None and columns.size(most) > longest else []
 
 
 def whole_number(value: Any) -> int | None:

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from autotrain_llm.data.files.read import LOOKED_AT
+from autotrain_llm.data.formats.column_names import is_metadata
 from autotrain_llm.data.formats.messages import spelling
 from autotrain_llm.data.formats.segments import SEGMENTS, is_segments
 from autotrain_llm.data.turns import is_alternating, is_conversation, is_written_conversation
 from autotrain_llm.data.wording import plain
+
+WORDS_OF_A_TEXT, LETTERS_OF_A_TEXT = 4, 8  # on average
 
 
 class Columns:
@@ -69,6 +72,25 @@ class Columns:
     def texts(self) -> list[str]:
         """The columns that hold text."""
         return [name for name in self.names if self.kind(name) == "text"]
+
+    def items(self, column: str) -> list[Any]:
+        """What is in the lists of a column, those of all rows."""
+        return [item for value in self.values[column] if isinstance(value, list) for item in value]
+
+    def size(self, column: str) -> int:
+        """How much a column holds, in characters; 0 if there is no such column."""
+        return sum(len(str(value)) for value in self.values.get(column, ()))
+
+    def only_sorts(self, column: str) -> bool:
+        """Whether a column only identifies or sorts the rows."""
+        return all(is_metadata(column, value) for value in self.values[column])
+
+    def is_prose(self, column: str) -> bool:
+        """Whether the texts of a column have several words on average, or as many letters of a script without spaces, as names, tags and titles don't."""
+        texts = [value for value in self.values[column] if isinstance(value, str) and value.strip()]
+        words = sum(len(text.split()) for text in texts)
+        letters = sum(len(text) for text in texts if not text.isascii())
+        return words >= WORDS_OF_A_TEXT * len(texts) or letters >= LETTERS_OF_A_TEXT * len(texts)
 
 
 def _kind(values: list[Any]) -> str:

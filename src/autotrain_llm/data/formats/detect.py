@@ -84,7 +84,6 @@ OPPOSITES = {
     "winning": "losing",
 }  # fmt: skip
 ANSWER_WORDS_OF_A_NAME = frozenset(("answer", "response", "reply", "completion", "solution"))
-WORDS_OF_A_TEXT = 4  # on average; names, tags and titles have fewer
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ def _ideal(columns: Columns) -> str | None:
 def _texts_by_turns(columns: Columns) -> str | None:
     """A column `data` of lists of texts, where no other column holds text but metadata."""
     column = columns.find(("data",), "texts")
-    others = [name for name in columns.texts() if not all(is_metadata(name, value) for value in columns.values[name])]
+    others = [name for name in columns.texts() if not columns.only_sorts(name)]
     is_id = all(plain(name) in METADATA or name == column for name in columns.names)
     return column if column and (is_id or not others) else None
 
@@ -282,14 +281,11 @@ def only_text(columns: Columns) -> str | None:
     texts = columns.texts()
     if len(texts) != 1 or unread_beside(columns, texts[0]):
         return None
-    values = [value for value in columns.values[texts[0]] if isinstance(value, str)]
     if plain(texts[0]) in (*QUESTIONS, *COMPLETION):
         return texts[0]
     if plain(texts[0]) in METADATA or plain(texts[0]) in ("title", "name", "label"):
         return None
-    looks_like_text = sum(len(value.split()) for value in values) >= WORDS_OF_A_TEXT * len(values)
-    is_without_spaces = sum(len(value) for value in values if not value.isascii()) >= 8 * len(values)
-    return texts[0] if looks_like_text or is_without_spaces else None
+    return texts[0] if columns.is_prose(texts[0]) else None
 
 
 def unread_beside(columns: Columns, column: str) -> list[str]:
@@ -299,7 +295,7 @@ def unread_beside(columns: Columns, column: str) -> list[str]:
         for name in columns.names
         if name != column
         and columns.kind(name) in ("list", "object", "texts", "turns")
-        and not all(is_metadata(name, value) for value in columns.values[name])
+        and not columns.only_sorts(name)
     ]
 
 
@@ -437,7 +433,7 @@ def _prompt_of_pair(columns: Columns, chosen: str, rejected: str) -> str | None:
         and not words.isdisjoint(plain(name).split("_"))
         and not quotes_both(columns, name, chosen, rejected)
     ]
-    return next((name for name in others if not all(is_metadata(name, cell) for cell in columns.values[name])), prompt)
+    return next((name for name in others if not columns.only_sorts(name)), prompt)
 
 
 def quotes_both(columns: Columns, prompt: str, chosen: str, rejected: str) -> bool:
@@ -791,7 +787,7 @@ def _examples_of_an_instruction(columns: Columns) -> str | None:
     found = []
     for name in columns.names:
         cells = columns.values[name]
-        parts = [part for cell in cells if isinstance(cell, list) for part in cell]
+        parts = columns.items(name)
         if plain(name) in (*MESSAGES, *HISTORY) or not parts or not all(isinstance(cell, list) for cell in cells):
             continue
         if all(isinstance(part, dict) and _has_input_and_output(part) for part in parts) and "example" not in plain(
@@ -809,12 +805,8 @@ def _has_input_and_output(part: dict[str, Any]) -> bool:
 
 def takes_less(columns: Columns, wrapper: str) -> bool:
     """Whether an object beside this one has as much text in it, or nearly: then a text that is taken out of one of them is half of the row."""
-    sizes = {
-        name: sum(len(str(value)) for value in columns.values[name])
-        for name in columns.names
-        if columns.kind(name) == "object"
-    }
-    return any(size * 2 > sizes[wrapper] for name, size in sizes.items() if name != wrapper)
+    others = [name for name in columns.names if name != wrapper and columns.kind(name) == "object"]
+    return any(columns.size(name) * 2 > columns.size(wrapper) for name in others)
 
 
 def wrappers(columns: Columns) -> list[str]:

@@ -9,7 +9,7 @@ from itertools import permutations
 from typing import Any
 
 from autotrain_llm.data.example import Example
-from autotrain_llm.data.formats.cells import is_blank, is_empty
+from autotrain_llm.data.formats.cells import is_empty
 from autotrain_llm.data.formats.column_names import (
     COMPLETION,
     CONTEXT,
@@ -49,7 +49,6 @@ BECOMES = frozenset(
     )
 )  # fmt: skip
 ANSWERS = frozenset(("answer", "response", "reply", "replies", "completion", "output", "generation"))
-SHORT_TEXT = 4  # words on average; titles and names have fewer
 READABLE = ("text", "written turns", *TURNS)
 
 
@@ -240,11 +239,6 @@ class _Inside:
         is_varied = len({str(value) for value in values}) > 1 or len(values) == 1
         return not is_sorting and is_varied and len(values) >= ENOUGH * self.rows
 
-    def size(self, name: str) -> int:
-        """How much text a column holds, in characters."""
-        return sum(len(str(value)) for value in self.columns.values[name])
-
-
 def _may_be_first(name: str, columns: Columns) -> bool:
     """Whether the first items of the lists on a path stand for them: each list has one item, or its items are answers, of which one is enough."""
     keys = name.split(".")
@@ -280,22 +274,15 @@ def _candidates(inside: _Inside, request: DataRequest) -> Iterator[tuple[_Candid
         ranked = sorted(inside.texts, key=lambda name: -(_asks({*forms_of(name)}, name) * 3 + _questions(inside, name)))
         yield from ((_Candidate({"prompt_column": name}), False) for name in ranked[:MOST_TRIED])
     elif request.rows == "documents":
-        texts = [name for name in inside.texts if _is_prose(inside, name)]
-        longest = max((inside.size(name) for name in texts), default=0)
-        around = max((inside.size(name) for name in inside.lists), default=0)
+        texts = [name for name in inside.texts if inside.columns.is_prose(name)]
+        longest = max((inside.columns.size(name) for name in texts), default=0)
+        around = max((inside.columns.size(name) for name in inside.lists), default=0)
         if longest >= around:
-            texts = [name for name in texts if inside.size(name) * 8 >= longest or plain(name) in TEXT]
-            ranked = sorted(texts, key=lambda name: (plain(_last(name)) not in TEXT, -inside.size(name)))
+            texts = [name for name in texts if inside.columns.size(name) * 8 >= longest or plain(name) in TEXT]
+            ranked = sorted(texts, key=lambda name: (plain(_last(name)) not in TEXT, -inside.columns.size(name)))
             yield from ((_Candidate({"text_column": name}), False) for name in ranked[:MOST_TRIED])
     elif request.rows == "conversations":
         yield from _pairs(inside)
-
-
-def _is_prose(inside: _Inside, name: str) -> bool:
-    values = [value for value in inside.columns.values[name] if isinstance(value, str) and not is_blank(value)]
-    words = sum(len(value.split()) for value in values)
-    letters = sum(len(value) for value in values if not value.isascii())
-    return words >= SHORT_TEXT * len(values) or letters >= 8 * len(values)
 
 
 def _pairs(inside: _Inside) -> Iterator[tuple[_Candidate, bool]]:
@@ -337,12 +324,12 @@ def _score(inside: _Inside, prompt: str, answer: str) -> tuple[float, bool]:
     score = asks + answers + 4 * becomes - 4 * becomes_reversed - 4 * is_reversed
     score += _questions(inside, prompt) - _questions(inside, answer)
     score += 2 * (prompt != answer and "." in prompt and "." in answer and _last(prompt) == _last(answer))
-    largest = max(map(inside.size, inside.texts))
-    score += (inside.size(prompt) + inside.size(answer)) / largest / 2  # those that hold most text come first
+    largest = max(map(inside.columns.size, inside.texts))
+    score += (inside.columns.size(prompt) + inside.columns.size(answer)) / largest / 2  # those that hold most text come first
     values = inside.columns.values
-    if inside.columns.kind(answer) == "text" and not _is_prose(inside, answer) and answers < 3 and answer != inside.key:
+    if inside.columns.kind(answer) == "text" and not inside.columns.is_prose(answer) and answers < 3 and answer != inside.key:
         score -= 2
-    if inside.columns.kind(prompt) == "text" and not _is_prose(inside, prompt) and asks < 3:
+    if inside.columns.kind(prompt) == "text" and not inside.columns.is_prose(prompt) and asks < 3:
         score -= 1
     if len({str(value) for value in values[prompt]}) * 2 < len(values[prompt]):
         score -= 3

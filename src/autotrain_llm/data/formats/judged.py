@@ -29,22 +29,10 @@ ORDER = ("first", "second")
 TIES = re.compile(r"tie|both|equal|same|neither|none|draw|unsure|skip")
 TEXT_KEYS = ("response", "answer", "completion", "output", "generation", "text", "content")
 RATING_KEYS = ("overall_score", "rating", "score", "reward", "rank")
-LABEL_KEYS = (
-    "label",
-    "is_correct",
-    "correct",
-    "is_good",
-    "accepted",
-)  # true or false for each answer of a list of answers
+LABEL_KEYS = ("label", "is_correct", "correct", "is_good", "accepted")  # true or false for each answer of a list
 LISTS_OF_ANSWERS = (
-    "responses",
-    "completions",
-    "answers",
-    "outputs",
-    "generations",
-    "candidates",
-    "generated_responses",
-)
+    "responses", "completions", "answers", "outputs", "generations", "candidates", "generated_responses"
+)  # fmt: skip
 LISTS_OF_RATINGS = ("ratings", "scores", "rewards", "ranks", "rating", "score", "reward", "rank")
 
 # The better and the worse answer of a row; None if they are judged to be equal, or not judged.
@@ -281,12 +269,13 @@ def _is_flag_of(columns: Columns, name: str, sign: str) -> bool:
 def _rated_objects(columns: Columns) -> JudgedAnswers | None:
     """A list of objects with an answer and its rating in each, as `completions` of UltraFeedback and `answers` of Nectar."""
     found = [
-        name for name in columns.names if columns.kind(name) in ("list", "turns") and _keys_of(columns.values[name])
+        (name, keys)
+        for name in columns.names
+        if columns.kind(name) in ("list", "turns") and (keys := _keys_of(columns, name)) is not None
     ]
     if len(found) != 1:
         return None
-    column = found[0]
-    text, rating = _keys_of(columns.values[column]) or ("", "")
+    column, (text, rating) = found[0]
 
     def compare(row: Row) -> tuple[Any, Any] | None:
         answers = [one for one in row.get(column) or () if isinstance(one, dict)]
@@ -309,26 +298,33 @@ def _are_turns(objects: list[Any]) -> bool:
     return not words or not ROLES.keys().isdisjoint(words)
 
 
-def _keys_of(cells: list[Any]) -> tuple[str, str] | None:
-    """The keys of the answer and of its rating in lists of objects."""
-    objects = [part for cell in cells if isinstance(cell, list) for part in cell]
-    if not objects or not all(isinstance(part, dict) for part in objects) or max(map(len, cells)) < 2:
+def _key_of_text(objects: list[Any]) -> str | None:
+    """The key of the answer in objects; None for anything else, and for turns of a conversation."""
+    if not objects or not all(isinstance(part, dict) for part in objects) or _are_turns(objects):
         return None
-    texts = [key for key in TEXT_KEYS if all(isinstance(part.get(key), str) for part in objects)]
+    return next((key for key in TEXT_KEYS if all(isinstance(part.get(key), str) for part in objects)), None)
+
+
+def _keys_of(columns: Columns, name: str) -> tuple[str, str] | None:
+    """The keys of the answer and of its rating in lists of objects, of which one has several."""
+    objects = columns.items(name)
+    text = _key_of_text(objects)
+    if text is None or max(len(cell) for cell in columns.values[name] if isinstance(cell, list)) < 2:
+        return None
     named = [*RATING_KEYS, *(key for key in objects[0] if words_of(key)[-1] in RATING_KEYS)]
-    ratings = [key for key in named if all(number_of(part.get(key)) is not None for part in objects)]
-    return (texts[0], ratings[0]) if texts and ratings and not _are_turns(objects) else None
+    rating = next((key for key in named if all(number_of(part.get(key)) is not None for part in objects)), None)
+    return None if rating is None else (text, rating)
 
 
 def _labelled_objects(columns: Columns) -> JudgedAnswers | None:
     """A list of answers under its usual name, with true or false in each, as `outputs` of sampled solutions."""
     column = columns.find(LISTS_OF_ANSWERS, "list")
-    objects = [part for cell in columns.values.get(column or "", []) if isinstance(cell, list) for part in cell]
-    if column is None or not objects or not all(isinstance(part, dict) for part in objects):
+    objects = columns.items(column) if column is not None else []
+    text = _key_of_text(objects)
+    if column is None or text is None:
         return None
-    text = next((key for key in TEXT_KEYS if all(isinstance(part.get(key), str) for part in objects)), None)
     label = next((key for key in LABEL_KEYS if all(type(part.get(key)) is bool for part in objects)), None)
-    if text is None or label is None or _are_turns(objects):
+    if label is None:
         return None
 
     def compare(row: Row) -> tuple[Any, Any] | None:
@@ -347,7 +343,7 @@ def _chosen_of_a_list(columns: Columns, ignored: Collection[str]) -> JudgedAnswe
         for name in columns.names
         if columns.kind(name) in ("list", "texts") and ANSWERS_IN_A_LIST.search(plain(name))
     ]
-    found = [(name, key) for name in lists if (key := _key_of_two(columns.values[name])) is not None]
+    found = [(name, key) for name in lists if (key := _key_of_two(columns, name)) is not None]
     verdicts = [name for name in columns.names if VERDICT.search(plain(name)) and name not in ignored]
     named = [
         (name, first)
@@ -372,16 +368,12 @@ def _chosen_of_a_list(columns: Columns, ignored: Collection[str]) -> JudgedAnswe
     )
 
 
-def _key_of_two(cells: list[Any]) -> str | None:
+def _key_of_two(columns: Columns, name: str) -> str | None:
     """The key of the text in lists of two objects, empty for lists of two texts; None for anything else."""
-    parts = [part for cell in cells if isinstance(cell, list) for part in cell]
-    if not parts or any(not isinstance(cell, list) or len(cell) != 2 for cell in cells):
+    parts = columns.items(name)
+    if any(not isinstance(cell, list) or len(cell) != 2 for cell in columns.values[name]):
         return None
-    if all(isinstance(part, str) for part in parts):
-        return ""
-    if not all(isinstance(part, dict) for part in parts) or _are_turns(parts):
-        return None
-    return next((key for key in TEXT_KEYS if all(isinstance(part.get(key), str) for part in parts)), None)
+    return "" if parts and all(isinstance(part, str) for part in parts) else _key_of_text(parts)
 
 
 def _rated_lists(columns: Columns) -> JudgedAnswers | None:

@@ -135,13 +135,17 @@ def is_turn(value: Any) -> bool:
     )
 
 
+def speaker_of(turn: dict[str, Any]) -> str:
+    """The word with which a turn says who speaks, in lower case; empty if there is none."""
+    return next((turn[key].strip().lower() for key in ROLE_KEYS if isinstance(turn.get(key), str)), "")
+
+
 def content_key(turn: dict[str, Any]) -> str | None:
     """The key of a turn's content: one of the usual ones, or the only other text beside a known role; None if there is none, or it is null."""
     usual = next((key for key in CONTENT_KEYS if turn.get(key) is not None), None)
     if usual is not None or not turn.keys().isdisjoint(SPOKEN_KEYS):
         return usual
-    role = next((turn[key] for key in ROLE_KEYS if isinstance(turn.get(key), str)), "")
-    if role.strip().lower() not in ROLES:
+    if speaker_of(turn) not in ROLES:
         return None
     texts = [
         key for key, value in turn.items() if isinstance(value, str) and key not in TURN_KEYS and key not in NUMBERS
@@ -240,8 +244,7 @@ def awaits_answer(value: Any) -> bool:
     if not is_turn(last):
         return False
     flag = next((role for key, role in SPEAKER_FLAGS.items() if last.get(key) is True), "")
-    role = next((last[key] for key in ROLE_KEYS if isinstance(last.get(key), str)), flag)
-    return ROLES.get(role.strip().lower()) in ("user", "tool")
+    return ROLES.get(speaker_of(last) or flag) in ("user", "tool")
 
 
 def is_conversation(value: Any) -> bool:

@@ -25,6 +25,7 @@ from autotrain_llm.data.turns import (
     is_conversation,
     is_turn,
     parsed,
+    speaker_of,
     turns_inside,
 )
 from autotrain_llm.data.wording import plain
@@ -268,10 +269,7 @@ def _in_all(columns: Columns, path: str, holds: Any) -> bool:
 
 def _is_answer(value: Any) -> bool:
     turn = as_spoken(value)
-    role = (
-        next((turn[key] for key in ROLE_KEYS if isinstance(turn.get(key), str)), "") if isinstance(turn, dict) else ""
-    )
-    return is_turn(turn) and ROLES.get(_word(role)) == "assistant"
+    return is_turn(turn) and ROLES.get(speaker_of(turn)) == "assistant"
 
 
 def _outermost(paths: Sequence[str]) -> list[str]:

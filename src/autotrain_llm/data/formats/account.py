@@ -51,7 +51,7 @@ from autotrain_llm.data.formats.column_names import (
     words_of,
 )
 from autotrain_llm.data.formats.detect import ANSWER_ROLES, ColumnMapping
-from autotrain_llm.data.formats.quoting import LEAST_ANSWER, gives_away
+from autotrain_llm.data.formats.quoting import LEAST_ANSWER, AnswersByValue, gives_away
 from autotrain_llm.data.formats.token_rows import IDS, TOKENS
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import DataRequest
@@ -103,6 +103,7 @@ class _UnreadColumn:
     last_number: float = -math.inf
     phrases: set[str] = field(default_factory=set)  # different texts of several words
     rows_with_phrase: int = 0
+    answers: AnswersByValue = field(default_factory=AnswersByValue)
 
     def look_for_repetition(self, value: Any, example: Example) -> None:
         """Record whether a value says what is in the converted row, and whether it says what is in the answer."""
@@ -146,6 +147,11 @@ class _UnreadColumn:
         return {True, False} <= self.verdicts
 
     @property
+    def tells_answers_apart(self) -> bool:
+        """Whether the values, each of which comes again, say which of several answers to a prompt is meant."""
+        return len(self.answers.values) < self.rows and self.answers.tell_apart
+
+    @property
     def measures_answers(self) -> bool:
         """Whether a number says how long the answer of each row is."""
         return self.differs and self.is_numbers and max(self.rows_measured.values(), default=0) == self.rows
@@ -180,8 +186,6 @@ class ColumnAccount:
         self._unread: dict[str, _UnreadColumn] = {}
         self._row: tuple[str, str] = ("", "")  # the prompt and the answer of the row that is looked at
         self._around_answers: dict[str, int] = {}  # by context, the rows of which it has the answer in it
-        # By column and prompt, the answers for each value.
-        self._answers_by_value: dict[str, dict[str, dict[str, set[str]]]] = {}
 
     def add(self, example: Example, cells: Cells) -> None:
         """Record what was not read of a row that was converted."""
@@ -236,28 +240,14 @@ class ColumnAccount:
             unread.look_for_repetition(value, example)
             unread.look_for_phrases(name, value)
             unread.look_for_numbers(value)
-            self._tell_apart(name, value)
+            prompt, answer = self._row
+            if answer and not ORIGIN.search(plain(name)):
+                unread.answers.add(prompt, str(value), answer)
             unread.holds_text = unread.holds_text or any(isinstance(text, str) for text in _leaves(value))
             ids = cells.row.get(self.mapping.columns.get(IDS, ""))
             unread.is_beside_ids &= isinstance(value, list) and isinstance(ids, list) and len(value) == len(ids)
             unread.rows += 1
             unread.distinct.add(str(value)[: LONGEST + 1])
-
-    def _tell_apart(self, name: str, value: Any) -> None:
-        """Record which answer the row's prompt has with this value of a column."""
-        prompt, answer = self._row
-        if answer and not ORIGIN.search(plain(name)):
-            by_prompt = self._answers_by_value.setdefault(name, {})
-            by_prompt.setdefault(prompt, {}).setdefault(str(value), set()).add(answer)
-
-    def _tells_answers_apart(self, name: str, column: _UnreadColumn) -> bool:
-        """Whether prompts have different answers, and the values of a column, each of which comes again, say which: without them nobody could know."""
-        by_prompt = self._answers_by_value.get(name, {}).values()
-        if len({value for values in by_prompt for value in values}) == column.rows:
-            return False  # an identifier
-        asked_again = [values for values in by_prompt if len(set().union(*values.values())) > 1]
-        told = sum(len(values) > 1 and all(len(answers) == 1 for answers in values.values()) for values in asked_again)
-        return told * 2 > len(asked_again)
 
     def unused(self) -> dict[str, str]:
         """Every column that is not read, with the reason."""
@@ -280,7 +270,7 @@ class ColumnAccount:
             plain(name), column
         )
         is_judgement = is_judgement or self._judges_answers(name, column)
-        tells_apart = self._tells_answers_apart(name, column) or self._limits_answers(name, column)
+        tells_apart = column.tells_answers_apart or self._limits_answers(name, column)
         if plain(name) in MEDIA:
             return "not used"
         if request.rows == "prompts" and (plain(name) in ANSWERS or is_judgement):
@@ -381,7 +371,7 @@ class ColumnAccount:
             return "mask"
         if self._judges_answers(column, unread):
             return "verdict"
-        if self._tells_answers_apart(column, unread) or self._limits_answers(column, unread):
+        if unread.tells_answers_apart or self._limits_answers(column, unread):
             return ""
         if not unread.holds_text:
             return "setting"

@@ -28,7 +28,7 @@ from autotrain_llm.data.formats.convert import Converter
 from autotrain_llm.data.formats.detect import TURNS, ColumnMapping, numbered_choices, recognise
 from autotrain_llm.data.formats.judged import answers_with_signs
 from autotrain_llm.data.formats.paths import lifted, paths_of, value_at
-from autotrain_llm.data.formats.quoting import gives_away
+from autotrain_llm.data.formats.quoting import AnswersByValue, gives_away
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import DataRequest, column_parameter
 from autotrain_llm.data.wording import plain
@@ -128,14 +128,10 @@ def _that_tell_apart(columns: Columns, candidate: _Candidate) -> Iterator[str]:
             continue
         if not 1 < len({str(value) for value in columns.values[name]}) < len(columns.values[name]):
             continue
-        told: dict[str, dict[str, set[str]]] = {}
+        answers = AnswersByValue()
         for row in columns.rows:
-            by_value = told.setdefault(str(value_at(row, prompt)), {})
-            by_value.setdefault(str(row.get(name)), set()).add(str(value_at(row, answer)))
-        again = [values for values in told.values() if len(set().union(*values.values())) > 1]
-        if again and sum(
-            len(values) > 1 and all(len(one) == 1 for one in values.values()) for values in again
-        ) * 2 > len(again):
+            answers.add(str(value_at(row, prompt)), str(row.get(name)), str(value_at(row, answer)))
+        if answers.tell_apart:
             yield name
 
 

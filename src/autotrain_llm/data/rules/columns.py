@@ -377,6 +377,28 @@ def prompts_or_answers_are_not_used(
 NOTED = '{"prompt": "One?", "completion": "Yes.", "note": "It is easy."}\n{"prompt": "Two?", "completion": "No.", "note": "It is hard."}\n'
 
 
+# What can be done with columns that are not used, by what they are.
+FIXES_BY_KIND = {
+    # which answers are bad
+    "verdict": "leave out the rows that {first} calls bad; or rename it to label, for --trainer kto, which learns from good and bad answers",
+    # texts with the answer in them
+    "whole": "{names} {has} the answer in it, and can't stand before it",
+    # which parts of a text, or which tokens, are trained on
+    "mask": 'to train parts of a text, write it as segments: [{{"label": false, "text": "…"}}, {{"label": true, "text": "…"}}]',
+    "tokens": "rename {first} to loss_mask if it says which tokens are trained on",
+    "reasoning": "--reasoning-column {flag} trains on it as the reasoning before the answer",
+    # parts of an answer, by their names; and what sampled answers could be compared with
+    "answer": "write {names} into the answers if the model has to write {them}",
+    "reward": "a function of --rl-reward-fn is given {names}, to score answers by",
+    # which of two answers is better
+    "judgement": "if {first} says which answer is better, put that one into the chosen column of its row",
+    # the row that comes before
+    "link": "if {first} says which row comes before, write the turns of each conversation as one row, as messages",
+    # objects with tools or a system prompt in them
+    "inside": "move {keys} out of {first} into columns of the rows, where the model is given them",
+}  # besides: `prompt` (answered by the text), `media`, `setting` (without effect here), and an empty one for what may belong to the prompt
+
+
 @rule("D181", WARNING, example=of_flags("", "--context-columns note", NOTED), follows_from=("P201",))
 def columns_are_not_used(
     file: str,
@@ -395,67 +417,34 @@ def columns_are_not_used(
     Fix: put them before the prompt with `--context-columns`, or name them under `--ignore-columns`. Reasoning is joined to the answers with
     `--reasoning-column`; write judgements into the answers, or leave them out.
     """
-    # `text` is the column of whole texts. `kinds` are `prompt` for a column of what that text answers, `answer` for a column whose name says that it belongs to an answer, `reward` for one that sampled answers could be compared with, `judgement` for one that may say which of two answers is better, `reasoning` for one that leads to the answer, `media` for images and sounds, `link` for the row that comes before, `setting` for what has no effect here: what is no text, or a judgement beside the one that pairs are made by, `mask` for what says which parts of a text are trained on, `verdict` for one that says which answers are bad, `whole` for a text with the answer in it, and `inside` for an object with tools or a system prompt in it.
-    named = ", ".join(f"{shown(name)} ({_example(value)})" for name, value in columns.items())
-    # `answering` have been tried as the answers to the text.
-    contexts = [name for name in columns if not kinds[name]]
-    answers = [name for name in columns if kinds[name] == "answer" and name not in answering]
-    judgements = [name for name in columns if kinds[name] == "judgement"]
-    thoughts = [name for name in columns if kinds[name] == "reasoning"]
-    known = (
-        f", if {'they are' if len(contexts) > 1 else 'it is'} known before the answer" if where == "the prompt" else ""
-    )
-    fixes = [f"--context-columns {_names(contexts)} puts {_them(contexts)} before {where}{known}"] if contexts else []
-    prompt = next((name for name in columns if kinds[name] == "prompt"), None)
-    if prompt is not None:
-        fixes.insert(
-            0,
-            f"--prompt-text-column {shown(prompt)} --text-column {shown(text)} trains on {shown(text)} as the answer to {shown(prompt)}",
-        )
+    # `text` is the column of whole texts; `answering` have been tried as the answers to it.
+    by_kind: dict[str, list[str]] = {}
+    for name, value in columns.items():
+        is_offered = kinds[name] == "answer" and name in answering
+        if not is_offered and (kinds[name] != "tokens" or isinstance(value, list)):
+            by_kind.setdefault(kinds[name], []).append(name)
     fixes = [
         f"{in_words({'prompt_text_column': text, 'text_column': name})} trains on {shown(name)} as the answer to {shown(text)}"
         for name in answering[:3]
-    ] + fixes
-    verdicts = [name for name in columns if kinds[name] == "verdict"]
-    if verdicts:
-        fixes.append(
-            f"leave out the rows that {shown(verdicts[0])} calls bad; or rename it to label, for --trainer kto, which learns from good and bad answers"
-        )
-    wholes = [name for name in columns if kinds[name] == "whole"]
-    if wholes:
-        fixes.append(
-            f"{', '.join(map(shown, wholes))} {'have' if len(wholes) > 1 else 'has'} the answer in it, and can't stand before it"
-        )
-    if "mask" in kinds.values():
-        fixes.append(
-            'to train parts of a text, write it as segments: [{"label": false, "text": "…"}, {"label": true, "text": "…"}]'
-        )
-    masks = [name for name, value in columns.items() if kinds[name] == "tokens" and isinstance(value, list)]
-    if masks:
-        fixes.append(f"rename {shown(masks[0])} to loss_mask if it says which tokens are trained on")
-    if thoughts:
-        fixes.append(f"--reasoning-column {_names(thoughts[:1])} trains on it as the reasoning before the answer")
-    if answers:
-        fixes.append(
-            f"write {', '.join(map(shown, answers))} into the answers if the model has to write {_them(answers)}"
-        )
-    rewards = [name for name in columns if kinds[name] == "reward"]
-    if rewards:
-        fixes.append(f"a function of --rl-reward-fn is given {', '.join(map(shown, rewards))}, to score answers by")
-    if judgements:
-        fixes.append(
-            f"if {shown(judgements[0])} says which answer is better, put that one into the chosen column of its row"
-        )
-    link = next((name for name in columns if kinds[name] == "link"), None)
-    if link is not None:
-        fixes.append(
-            f"if {shown(link)} says which row comes before, write the turns of each conversation as one row, as messages"
-        )
-    hidden = next((name for name in columns if kinds[name] == "inside"), None)
-    if hidden is not None:
-        fixes.append(
-            f"move {listed(inside[hidden])} out of {shown(hidden)} into columns of the rows, where the model is given them"
-        )
+    ]
+    for name in by_kind.get("prompt", ())[:1]:
+        flags = f"--prompt-text-column {shown(name)} --text-column {shown(text)}"
+        fixes.append(f"{flags} trains on {shown(text)} as the answer to {shown(name)}")
+    if contexts := by_kind.get(""):
+        known = f", if {'they are' if len(contexts) > 1 else 'it is'} known before the answer"
+        known = known if where == "the prompt" else ""
+        fixes.append(f"--context-columns {_names(contexts)} puts {_them(contexts)} before {where}{known}")
+    for kind, fix in FIXES_BY_KIND.items():
+        if names := by_kind.get(kind):
+            facts = {
+                "first": shown(names[0]),
+                "names": ", ".join(map(shown, names)),
+                "has": "have" if len(names) > 1 else "has",
+                "them": _them(names),
+                "flag": _names(names[:1]),
+                "keys": listed(inside[names[0]]),
+            }
+            fixes.append(fix.format(**facts))
     what = "these columns are" if len(columns) > 1 else "a column is"
     media = (
         "; images and sounds can't be trained on, and the rows are trained on without them"

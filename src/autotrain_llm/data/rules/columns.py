@@ -50,6 +50,26 @@ def a_named_column_is_not_in_the_data(
     yield Finding(message, fix, tuple(map(column_parameter, absent)), file=file, changes=certain, guess=guess)
 
 
+# What to do where no format fits, by the reason for it, and what more is said of the columns.
+FIX_BY_CASE = {
+    "bytes": "save the column as text (UTF-8)",
+    "turns": 'write each conversation as one row: {{"messages": {turns}}}',
+    "speakers": "write {first} as messages: {turns}, with what is under {third} as the content; the assistant is whoever of {second} says what is to be learned",
+    "scores": "--num-labels {count}, which trains a model with these scores as its outputs: {names}; or, for pairs, a row of two answers to each prompt, the one with the better score in chosen and the other in rejected",
+    "scores for pairs": "write a row of two answers to each prompt, the one with the better score ({names}) in chosen and the other in rejected; or --trainer reward --num-labels {count}, which trains a model with these scores as its outputs",
+    "list of answers": "write the better one of {first} into a column chosen, and another into rejected{chooses}",
+    "lists of texts": "write a row for each text of {first}, as its prompt, with a text of {second} as its completion",
+    "steps": "join {first} to one answer, in the rows in which all are right, for --trainer sft; or make a row of each of them, with its label, for --trainer kto",
+    "no prompt": "write a prompt into a column of each row, such as {row}",
+}
+MORE_BY_CASE = {
+    "turns": "; each of its rows is one turn of a conversation",
+    "speakers": "; the items of {first} look like turns, and {second} says who speaks, but not who answers",
+    "steps": "; {first} holds several texts with a label each, as the steps of an answer have, and no trainer scores steps (a process reward model)",
+    "no prompt": "; none of these is text that a model could be asked",
+}
+
+
 @rule("D110", example=of_rows('{"a": 1, "b": 2}\n'))
 def no_format_fits_the_columns(
     file: str, trainer: str, needs: str, columns: Sequence[str], data_flag: str, parameters: tuple[str, ...], case: str,
@@ -64,57 +84,28 @@ def no_format_fits_the_columns(
     """
     # `about` are the columns that the case is about; of `no prompt` a row with a prompt. `proposed` are values of parameters that were tried, with what the
     # first row then asks and answers; `judging` may say which answer is better.
-    first = shown(about[0]) if about else ""
+    first, second, third = [*map(shown, about), "", "", ""][:3]
+    chooses = f"; {listed(judging)} may say which one is better" if judging else ""
+    facts = {"first": first, "second": second, "third": third, "count": len(about), "names": ", ".join(about)}
+    facts |= {"turns": LIST_OF_TURNS, "chooses": chooses, "row": about[0] if about else ""}
     match case:
-        case "bytes":
-            fix = "save the column as text (UTF-8)"
         case "label":
-            label = (
-                f"rename {first} to label, if it says whether an answer is good"
-                if about
-                else 'add a column label: "label": true for a good answer, "label": false for a bad one'
-            )
+            label = 'add a column label: "label": true for a good answer, "label": false for a bad one'
+            label = f"rename {first} to label, if it says whether an answer is good" if about else label
             fix = f"{label}; or, for pairs, --text-column with the better and --rejected-text-column with the worse answers"
         case "unreadable label":
             holds = f"{first} holds {about[1]}: " if len(about) > 1 else ""
             fix = f"{holds}write one true or false for each row into {first}, and leave out the rows whose judges disagree"
-        case "list of answers":
-            fix = f"write the better one of {first} into a column chosen, and another into rejected"
-            fix += f"; {listed(judging)} may say which one is better" if judging else ""
         case "two answers":
-            second, several = shown(about[1]), len(about) > 2
+            better, worse = ("best", "a worse one") if len(about) > 2 else ("better", "the other")
+            answers = f"{', '.join(map(shown, about[:-1]))} and {shown(about[-1])}"
             fix = (
-                f"write the {'best' if several else 'better'} of {', '.join(map(shown, about[:-1]))} and {shown(about[-1])} into a column chosen, and "
-                f"{'a worse one' if several else 'the other'} into rejected; or, if the better one always is in "
-                f"the same column: --text-column {first} --rejected-text-column {second}, or the other way round"
+                f"write the {better} of {answers} into a column chosen, and {worse} into rejected; or, if the better one always is in the same column: "
+                f"--text-column {first} --rejected-text-column {second}, or the other way round{chooses}"
             )
-            if judging:
-                fix += f"; {listed(judging)} may say which one is better"
-        case "turns":
-            fix = 'write each conversation as one row: {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
-        case "speakers":
-            fix = (
-                f"write {first} as messages: {LIST_OF_TURNS}, with what is under {shown(about[2])} as the content; the assistant is whoever of "
-                f"{shown(about[1])} says what is to be learned"
-            )
-        case "scores":
-            fix = (
-                f"--num-labels {len(about)}, which trains a model with these scores as its outputs: {', '.join(about)}; or, for pairs, a row of two "
-                "answers to each prompt, the one with the better score in chosen and the other in rejected"
-            )
-        case "scores for pairs":
-            fix = (
-                f"write a row of two answers to each prompt, the one with the better score ({', '.join(about)}) in chosen and the other in rejected; or "
-                f"--trainer reward --num-labels {len(about)}, which trains a model with these scores as its outputs"
-            )
-        case "lists of texts":
-            fix = f"write a row for each text of {first}, as its prompt, with a text of {shown(about[1])} as its completion"
         case "judged text":
-            label = shown(about[1])
-            fix = (
-                f"write {first} as a list of turns, or its last turn into completion and what is before it into prompt"
-            )
-            fix += f"; {label} is then the label" + ("" if label == "label" else ", under the name label")
+            fix = f"write {first} as a list of turns, or its last turn into completion and what is before it into prompt"
+            fix += f"; {second} is then the label" + ("" if second == "label" else ", under the name label")
         case "items":
             fix = f"write a row for each item of {first}, with its text as completion and label: true or false"
             if "label" not in needs:
@@ -123,42 +114,23 @@ def no_format_fits_the_columns(
         case "turns and texts":
             fix = f"--text-column {first} trains on its conversations; or name a prompt and its answer: "
             fix += _naming(parameters, proposed)
-        case "steps":
-            fix = (
-                f"join {first} to one answer, in the rows in which all are right, for --trainer sft; or make a row of each of them, "
-                "with its label, for --trainer kto"
-            )
         case "number":
             fix = f"write {first} as text"
             if file.endswith((".jsonl", ".ndjson")):
                 fix = f"write it as text: jq -c '.[\"{about[0]}\"] |= tostring' {file} > texts.jsonl"
-        case "no prompt":
-            fix = f"write a prompt into a column of each row, such as {about[0]}"
-        case _:
+        case "nested" if not proposed:
+            fix = f"write what is inside {first} as columns of the rows, or as messages: no column holds text or turns, and none could be named"
+        case "nested" | "names":
             fix = f"name the columns: {_naming(parameters, proposed)}"
-            if case == "nested" and not proposed:
-                fix = f"write what is inside {first} as columns of the rows, or as messages: no column holds text or turns, and none could be named"
-                first = ""
-            fix += (
-                f"; there is more text inside {first}, which is trained on if it is joined to one text in a column of its own"
-                if first and case != "nested"
-                else ""
-            )
+            if first and case == "names":
+                fix += f"; there is more text inside {first}, which is trained on if it is joined to one text in a column of its own"
+        case _:
+            fix = FIX_BY_CASE[case].format(**facts)
     of_flag = f" ({data_flag})" if data_flag != "--data-path" else ""
     message = f"{trainer} needs {needs}, and {file}{of_flag} has: {', '.join(columns[:MOST_COLUMNS]) or 'no columns'}"
     if len(columns) > MOST_COLUMNS:
         message += f", and {len(columns) - MOST_COLUMNS} more"
-    if case == "no prompt":
-        message += "; none of these is text that a model could be asked"
-    if case == "turns":
-        message += "; each of its rows is one turn of a conversation"
-    if case == "speakers":
-        message += f"; the items of {first} look like turns, and {shown(about[1])} says who speaks, but not who answers"
-    if case == "steps":
-        message += (
-            f"; {first} holds several texts with a label each, as the steps of an answer have, and no trainer scores steps (a "
-            "process reward model)"
-        )
+    message += MORE_BY_CASE.get(case, "").format(**facts)
     guess = (
         proposed[0][0] if proposed and case in ("names", "nested") and parameters[-1] != "rejected_text_column" else {}
     )

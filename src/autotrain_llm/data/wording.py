@@ -7,6 +7,9 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+LIST_OF_TURNS = '[{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
+ROW_OF_TURNS = f'{{"messages": {LIST_OF_TURNS}}}'
+
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
     """The names `known`, the most similar to `name` first; those that are equal apart from case and spaces come before all others."""
@@ -35,6 +38,11 @@ def plain(name: str) -> str:
 def shown(name: str) -> str:
     """A column name as it is, in quotes where spaces would hide what it is."""
     return repr(name) if name != name.strip() or " " in name or not name else name
+
+
+def quoted(text: str, most: int) -> str:
+    """A text in quotes; of a longer one the first `most` characters."""
+    return repr(text) if len(text) <= most else f"{text[:most]!r}…"
 
 
 def listed(names: Iterable[str], most: int = 12) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from autotrain_llm.data.wording import ROW_OF_TURNS
 from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.lfs import LFS_POINTER, NEVER_DOWNLOADED
 
@@ -174,7 +175,7 @@ TEXT_FORMS = (
         re.compile(rb"(?:id:\S*\t)?text:[^\n]*\t(?:labels|eval_labels|episode_done):"),
         OtherContent(
             "is a dialogue file of ParlAI, with text: and labels: in each line",
-            'write each episode as a row of messages, {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}, into a .jsonl file',
+            f"write each episode as a row of messages, {ROW_OF_TURNS}, into a .jsonl file",
         ),
     ),
     (

@@ -76,7 +76,7 @@ from autotrain_llm.data.rules.preferences import (
 from autotrain_llm.data.rules.scores import pairs_are_ordered_by_one_score
 from autotrain_llm.data.rules.token_rows import token_ids_beside_text_are_not_used
 from autotrain_llm.data.turns import SPEAKER_FLAGS, is_too_deep, parsed
-from autotrain_llm.data.wording import close, kind_of, nearest, plain, shown
+from autotrain_llm.data.wording import close, kind_of, nearest, plain, quoted, shown
 
 WANTED = {
     "documents": "a column of text (text), prompt and completion, or messages",
@@ -189,8 +189,7 @@ def _described(columns: Columns, column: str) -> str:
 
 
 def _example(value: Any) -> str:
-    text = " ".join(str(value).split())
-    return repr(text) if len(text) <= EXAMPLE else f"{text[:EXAMPLE]!r}…"
+    return quoted(" ".join(str(value).split()), EXAMPLE)
 
 
 def _keys_inside(columns: Columns, column: str) -> str:

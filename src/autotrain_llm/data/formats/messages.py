@@ -34,7 +34,7 @@ from autotrain_llm.data.turns import (
     parsed,
     turns_inside,
 )
-from autotrain_llm.data.wording import close, kind_of, shown
+from autotrain_llm.data.wording import close, kind_of, quoted, shown
 
 EXAMPLE = 30  # characters of a text that a finding shows
 # The types of parts that are text, those of Telegram's formats among them.
@@ -311,7 +311,7 @@ def keys_with_examples(objects: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _beginning(text: str) -> str:
-    return shown(text) if len(text) <= EXAMPLE else f"{text[:EXAMPLE]!r}…"
+    return shown(text) if len(text) <= EXAMPLE else quoted(text, EXAMPLE)
 
 
 def _role(rest: dict[str, Any], turn_number: int, column: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from autotrain_llm.data.observations import DATA_PARAMETER
 from autotrain_llm.data.request import COLUMN_FLAGS, column_parameter
-from autotrain_llm.data.wording import listed, shown
+from autotrain_llm.data.wording import LIST_OF_TURNS, ROW_OF_TURNS, listed, quoted, shown
 from autotrain_llm.declare.example import ANSWERS, DPO, PAIRS, PPO, PROMPTS, TWO, Example, of_flags, of_rows
 from autotrain_llm.declare.finding import WARNING, Finding, in_words
 from autotrain_llm.declare.param import flag_of
@@ -18,7 +18,6 @@ from autotrain_llm.declare.rule import rule
 DATA = (DATA_PARAMETER,)
 MOST_COLUMNS = 16  # that are listed
 SHORT = 24  # characters of a short example
-LIST_OF_TURNS = '[{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
 
 
 @rule("D109", example=of_flags("--text-column txet", "--text-column text"))
@@ -53,7 +52,7 @@ def a_named_column_is_not_in_the_data(
 # What to do where no format fits, by the reason for it, and what more is said of the columns.
 FIX_BY_CASE = {
     "bytes": "save the column as text (UTF-8)",
-    "turns": 'write each conversation as one row: {{"messages": {turns}}}',
+    "turns": "write each conversation as one row: {row_of_turns}",
     "speakers": "write {first} as messages: {turns}, with what is under {third} as the content; the assistant is whoever of {second} says what is to be learned",
     "scores": "--num-labels {count}, which trains a model with these scores as its outputs: {names}; or, for pairs, a row of two answers to each prompt, the one with the better score in chosen and the other in rejected",
     "scores for pairs": "write a row of two answers to each prompt, the one with the better score ({names}) in chosen and the other in rejected; or --trainer reward --num-labels {count}, which trains a model with these scores as its outputs",
@@ -87,7 +86,7 @@ def no_format_fits_the_columns(
     first, second, third = [*map(shown, about), "", "", ""][:3]
     chooses = f"; {listed(judging)} may say which one is better" if judging else ""
     facts = {"first": first, "second": second, "third": third, "count": len(about), "names": ", ".join(about)}
-    facts |= {"turns": LIST_OF_TURNS, "chooses": chooses, "row": about[0] if about else ""}
+    facts |= {"turns": LIST_OF_TURNS, "row_of_turns": ROW_OF_TURNS, "chooses": chooses, "row": about[0] if about else ""}
     match case:
         case "label":
             label = 'add a column label: "label": true for a good answer, "label": false for a bad one'
@@ -144,8 +143,8 @@ def _naming(parameters: Sequence[str], proposed: Sequence[tuple[Mapping[str, Any
     ways = []
     for changes, prompt, answer in proposed:
         missing = [f"{flag_of(name)} …" for name in parameters if name not in changes and name != "prompt_text_column"]
-        sides = [f"asks {_example(prompt, SHORT)}"] if prompt and not missing else []
-        sides += [f"{'answers' if prompt else 'trains on'} {_example(answer, SHORT)}"] if answer and not missing else []
+        sides = [f"asks {quoted(prompt, SHORT)}"] if prompt and not missing else []
+        sides += [f"{'answers' if prompt else 'trains on'} {quoted(answer, SHORT)}"] if answer and not missing else []
         ways.append(" ".join([in_words(changes), *missing]) + (f" ({', '.join(sides)})" if sides else ""))
     return "; or ".join(ways)
 
@@ -458,9 +457,8 @@ def _them(columns: Sequence[str]) -> str:
     return "them" if len(columns) > 1 else "it"
 
 
-def _example(value: Any, most: int = 40) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return f"{text[:most]!r}…" if len(text) > most else repr(text)
+def _example(value: Any) -> str:
+    return quoted(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str), 40)
 
 
 @rule(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from autotrain_llm.data.observations import DATA_PARAMETER
-from autotrain_llm.data.wording import shown
+from autotrain_llm.data.wording import ROW_OF_TURNS, shown
 from autotrain_llm.declare.example import CHAT, DPO, PAIRS, PPO, PROMPTS, SFT, Example, of_flags, of_rows
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.rule import rule
@@ -300,7 +300,7 @@ def each_text_is_one_turn(file: str, first: str, second: str) -> Iterator[Findin
     yield Finding(
         f"{file}: its texts are the turns of a conversation, of {first!r} and {second!r} by turns, and each is a row of its own: no answer is "
         "trained on after its question",
-        'write each conversation as one row: {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}; or, as text, '
+        f"write each conversation as one row: {ROW_OF_TURNS}; or, as text, "
         "without blank lines inside it and with one after it",
         DATA,
         file=file,
@@ -339,8 +339,7 @@ def rows_are_turns_of_one_conversation(file: str, column: str, case: str = "") -
         what = f"{shown(column)} says which other row comes before or after each row, so that the rows are turns of conversations"
     yield Finding(
         f"{file}: {what}, and each of them is trained on alone",
-        'write each conversation as one row: {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}; '
-        f"or, if each row can be understood alone: --ignore-columns {column}",
+        f"write each conversation as one row: {ROW_OF_TURNS}; or, if each row can be understood alone: --ignore-columns {column}",
         ("data_path", "ignore_columns"),
         file=file,
     )

@@ -29,13 +29,8 @@ from autotrain_llm.declare.special_file import is_special, refuse_special
 FOLDER = Path(__file__).parent / "templates"
 OWN, NONE = "tokenizer", "none"
 ALIASES = {
-    "llama3": "llama-3",
-    "llama2": "llama-2",
-    "qwen": "chatml",
-    "chat-ml": "chatml",
-    "phi3": "phi-3",
-    "phi4": "phi-4",
-}
+    "llama3": "llama-3", "llama2": "llama-2", "qwen": "chatml", "chat-ml": "chatml", "phi3": "phi-3", "phi4": "phi-4"
+}  # fmt: skip
 SENTINEL = "Xq7zXq7z"
 CONTROL_TOKEN = re.compile(r"<\|\w+\|>|<\w+_of_turn>")
 THOUGHT_OPENING = re.compile(r"(?:<think>|\[THINK\])\s*\Z")

@@ -105,13 +105,10 @@ def table_of(rows: Any, name: str, most: int | None, keep: RowFilter | None = No
     all_rows: Iterator[RawRow] = (
         (row_number, None, without_nulls_inside(row)) for row_number, row in enumerate(rows, 1)
     )
+    passing = all_rows if keep is None else keep(all_rows)
     if most is None and rows.data.nbytes + bytes_beside > LARGE:  # it is mapped by `datasets`
-        return Table(name, Stream(all_rows if keep is None else keep(all_rows)))
-    if keep is not None:
-        return Table(name, list(islice(keep(all_rows), most)))
-    count = len(rows) if most is None else min(most, len(rows))
-    selected = enumerate(rows.select(range(count)), 1)
-    return Table(name, [(row_number, None, without_nulls_inside(row)) for row_number, row in selected])
+        return Table(name, Stream(passing))
+    return Table(name, list(islice(passing, most)))
 
 
 def without_nulls_inside(row: Row) -> Row:

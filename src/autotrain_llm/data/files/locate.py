@@ -20,25 +20,10 @@ SPLIT_WORDS = {
     "dev": "validation", "eval": "validation", "evaluation": "validation", "test": "test", "testing": "test",
 }  # fmt: skip
 NOT_DATA = {
-    "dataset_info.json",
-    "dataset_infos.json",
-    "dataset_dict.json",
-    "state.json",
-    "config.json",
-    "package.json",
-    "prepared.json",
-    "training_params.json",
-    "training_config.json",
-    "training_args.json",
-    "trainer_state.json",
-    "adapter_config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.json",
-    "added_tokens.json",
-}
+    "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json", "package.json", "prepared.json",
+    "training_params.json", "training_config.json", "training_args.json", "trainer_state.json", "adapter_config.json",
+    "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "added_tokens.json",
+}  # fmt: skip
 NOT_TEXTS = ("readme", "license", "requirements", "changelog", "contributing")
 OF_A_MODEL = ("tokenizer.json", "tokenizer_config.json", "model.safetensors", "model.safetensors.index.json")
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?\Z")

@@ -41,15 +41,8 @@ REJECTED = (
 )  # fmt: skip
 # The answer that another is compared with; where nothing else answers the turns of a row, it is the answer.
 IDEAL = (
-    "ideal",
-    "reference",
-    "reference_answer",
-    "ground_truth",
-    "expected",
-    "expected_output",
-    "expected_answer",
-    "gold_answer",
-)
+    "ideal", "reference", "reference_answer", "ground_truth", "expected", "expected_output", "expected_answer", "gold_answer"
+)  # fmt: skip
 REFERENCE = tuple(dict.fromkeys((*COMPLETION, *CHOSEN, *IDEAL)))
 LABEL = ("label", "kto_tag", "desirable", "is_desirable", "thumbs_up")
 # What people write for a good and for a bad answer, in the same order.
@@ -67,14 +60,8 @@ JUDGEMENT = (
 )  # fmt: skip
 # What other tools give to the chat template or take into the loss, row by row, without any text in it.
 SETTINGS = (
-    "chat_template_kwargs",
-    "template_kwargs",
-    "enable_thinking",
-    "thinking_budget",
-    "margin",
-    "advantage",
-    "advantages",
-)
+    "chat_template_kwargs", "template_kwargs", "enable_thinking", "thinking_budget", "margin", "advantage", "advantages"
+)  # fmt: skip
 # Several scores of an answer in one cell, and its class.
 SCORES = ("scores", "score", "ratings", "rating", "attributes", "rewards", "labels", "grades")
 CLASS = ("label", "class", "class_name", "class_label", "category", "labels", "rating", "score", "grade")
@@ -153,37 +140,13 @@ LIKE_A_CODE = re.compile(r"[\w.:;/\\#@$&%+=~?!*,|<>-]+", re.ASCII)
 # The row that comes before this one in a conversation of several rows.
 LINKS = ("parent_id", "parent_message_id", "reply_to", "in_reply_to", "previous_id")
 # What people write of an answer that they have judged; words that say the same of anything else are neutral, and so are those for no judgement.
-VERDICT_WORDS = frozenset(
-    (
-        "good", "bad", "accept", "accepted", "reject", "rejected", "approve", "approved", "disapproved", "like", "liked", "dislike", "disliked",
-        "thumbs_up", "thumbs_down", "thumbs up", "thumbs down", "thumbsup", "thumbsdown", "helpful", "unhelpful", "correct", "incorrect", "right",
-        "wrong", "pass", "passed", "fail", "failed", "👍", "👎", "✅", "❌",
-    )
-)  # fmt: skip
 NEUTRAL_WORDS = frozenset(
     (
-        "true",
-        "false",
-        "yes",
-        "no",
-        "y",
-        "n",
-        "1",
-        "0",
-        "-1",
-        "up",
-        "down",
-        "safe",
-        "unsafe",
-        "ignore",
-        "skip",
-        "none",
-        "neutral",
+        "true", "false", "yes", "no", "y", "n", "1", "0", "-1", "1.0", "0.0", "up", "down", "safe", "unsafe", "ignore", "skip", "none", "neutral",
         "unsure",
-        "1.0",
-        "0.0",
     )
-)
+)  # fmt: skip
+VERDICT_WORDS = frozenset((*GOOD, *BAD, "thumbs up", "thumbs down")) - NEUTRAL_WORDS - {"positive", "pos", "negative", "neg"}
 JUDGES = re.compile(
     r"(?:\A|_)(?:feedback|ratings?|rated|quality|correct|accepted|approved|rejected|thumbs?|votes?|voted|liked?|likes|good|helpful|"
     r"judge?ments?|verdict|score|scores|passed|is_ok|ok)(?:_|\Z)"

@@ -65,15 +65,8 @@ INPUT_AND_OUTPUT = (("input", "output"), ("input", "response"), ("input", "compl
 SIGN_IN_A_NAME = re.compile(r"(.*?)((?<![a-z0-9])[a-h0-9](?![a-z0-9])|(?<=[a-z])[0-9](?![a-z0-9]))(.*)")
 BETWEEN_SIGNS = re.compile(r"\s*[,;/|]\s*|\s+")
 KEYS_OF_CHOICES = (
-    "label",
-    "gold",
-    "answer_index",
-    "answer_idx",
-    "correct_index",
-    "correct_answer_index",
-    "correct_choice_index",
-    "gt",
-)
+    "label", "gold", "answer_index", "answer_idx", "correct_index", "correct_answer_index", "correct_choice_index", "gt"
+)  # fmt: skip
 VERDICTS_IN_PLACE_OF_ANSWERS = frozenset(
     ("accept", "accepted", "reject", "rejected", "ignore", "ignored", "approve", "approved")
 )

@@ -6,7 +6,7 @@ A token is trained on if all columns that say so agree: `labels` that are not -1
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import compress, pairwise
+from itertools import compress, islice, pairwise
 from typing import Any
 
 from autotrain_llm.data.example import Example
@@ -55,22 +55,23 @@ def holds_token_ids(columns: Columns) -> str | None:
 
 def _holds_ids(columns: Columns, name: str) -> bool:
     """Whether the cells are lists of whole numbers; a list of true and false says something else."""
-    lists = [cell for cell in map(parsed, columns.values.get(name, ())) if isinstance(cell, list) and cell]
-    return _holds_integers(columns, name) and not any(isinstance(cell[0], bool) for cell in lists[:5])
+    return _holds_integers(columns, name) and not any(isinstance(cell[0], bool) for cell in _first_lists(columns, name))
 
 
 def _holds_integers(columns: Columns, name: str) -> bool:
     """Whether the cells are lists of whole numbers, also as text in JSON. Numbers inside a second list are those of a batch."""
-    lists = [cell for cell in map(parsed, columns.values.get(name, ())) if isinstance(cell, list) and cell]
-    return bool(lists) and all(_is_number(cell[0][0] if _is_batch(cell) else cell[0]) for cell in lists[:5])
+    first = [cell[0] if _is_batch(cell) else cell for cell in _first_lists(columns, name)]
+    return bool(first) and all(isinstance(cell[0], int | float) for cell in first)
+
+
+def _first_lists(columns: Columns, name: str) -> list[list[Any]]:
+    """The first lists in a column that hold anything."""
+    lists = (cell for cell in map(parsed, columns.values.get(name, ())) if isinstance(cell, list) and cell)
+    return list(islice(lists, 5))
 
 
 def _is_batch(cell: list[Any]) -> bool:
     return len(cell) == 1 and isinstance(cell[0], list) and bool(cell[0])
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float)
 
 
 def read_tokens(example: Example, cells: Cells) -> None:

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from autotrain_llm.data.dataset import Dataset, Progress
 from autotrain_llm.data.disk_examples import keys_of, select_rows
@@ -107,7 +108,7 @@ def _requests(config: MixtureConfig, request: DataRequest, plans: Sequence[_Vali
 def _request(
     source: SourceConfig, request: DataRequest, plan: _Validation, bytes_beside: int, seed: int | None
 ) -> DataRequest:
-    columns = {
+    columns: dict[str, Any] = {
         "text_column": source.text_column,
         "prompt_column": source.prompt_text_column,
         "rejected_column": source.rejected_text_column,
@@ -128,10 +129,7 @@ def _request(
         format=source.format,
         bytes_beside=bytes_beside,
         seed=request.seed if seed is None else seed,
-        text_column=source.text_column,
-        prompt_column=source.prompt_text_column,
-        rejected_column=source.rejected_text_column,
-        reasoning_column=source.reasoning_column,
+        **columns,
     )
 
 

@@ -8,13 +8,11 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from autotrain_llm.data.dataset import role_kind
+from autotrain_llm.data.disk_examples import FIELDS
 from autotrain_llm.data.example import Example, Message, Side, as_turns
 from autotrain_llm.data.formats.token_rows import TOKENS
 
-PARTS = (
-    "text", "trained_spans", "messages", "prompt", "completion", "chosen", "rejected", "label", "scores", "class_name", "tools", "input_ids",
-    "loss_mask", "reasoning", "reference",
-)  # fmt: skip
+PARTS = tuple(name for name in FIELDS if name not in ("file", "row", "line", "extra"))
 ROLE_OF = {"prompt": "user", "completion": "assistant", "chosen": "assistant", "rejected": "assistant"}
 SIDES = tuple(ROLE_OF)
 # Columns of these roles are written into the prompt already.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from autotrain_llm.data.observations import DATA_PARAMETER
-from autotrain_llm.data.wording import listed
+from autotrain_llm.data.wording import listed, parameter_of
 from autotrain_llm.declare.example import SFT, Example
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.rule import rule
@@ -44,7 +44,7 @@ def the_prepared_evaluation_rows_are_not_used(folder: str, flag: str) -> Iterato
     Why: rows that were set aside when the data was prepared are then neither trained nor evaluated on.
     Fix: remove the flag.
     """
-    parameter = flag.split()[0].removeprefix("--").replace("-", "_")
+    parameter = parameter_of(flag.split()[0])
     what = f"{folder} has evaluation rows, which are not used: {flag} names others"
     yield Finding(what, None, (parameter,), file=folder, changes={parameter: None})
 

@@ -79,11 +79,10 @@ def align(student: Prepared, teacher: Prepared, train: Sequence[Example], valid:
 
 
 def _side(student: Rows, teacher: Rows, examples: Sequence[Example], unlike: list[Example]) -> TokenRows:
-    numbers, theirs = ((rows.prompt if isinstance(rows, PairRows) else rows).source for rows in (student, teacher))
-    of_example = {int(source): row for row, source in enumerate(theirs)}
+    of_example = {int(source): row for row, source in enumerate(teacher.source)}
     own, others = answer_rows(student), answer_rows(teacher)
     builder = RowsBuilder()
-    for row, source in enumerate(numbers.tolist()):
+    for row, source in enumerate(student.source.tolist()):
         other = of_example.get(source)
         answer = None if other is None else _aligned(own[row], others[other])
         if answer is None:

@@ -20,14 +20,8 @@ from autotrain_llm.declare.lfs import LFS_POINTER, NEVER_DOWNLOADED
 
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 SLOW_FILES = (
-    "tokenizer.model",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tekken.json",
-    "vocab.json",
-    "vocab.txt",
-    "tiktoken.model",
-)
+    "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken.json", "vocab.json", "vocab.txt", "tiktoken.model"
+)  # fmt: skip
 # transformers writes this for "no limit known".
 NO_LIMIT = 10**9
 # The tokenizers in use have up to a million ids, and files of up to 60 MB. One that is written out takes time and memory by its highest id.

@@ -19,7 +19,8 @@ from autotrain_llm.data.files.locate import choose_split, locate
 from autotrain_llm.data.files.read import ColumnTypes, RawRow, Table
 from autotrain_llm.data.files.stream import stream_of
 from autotrain_llm.data.formats.convert import Converter
-from autotrain_llm.data.load.open import Reading, column_mapping, read_tables
+from autotrain_llm.data.load.recognise import column_mapping
+from autotrain_llm.data.load.tables import Reading, read_tables
 from autotrain_llm.data.observations import Observations, refuse_errors
 from autotrain_llm.data.prepared.convert import PreparedRows, prepared_rows_of
 from autotrain_llm.data.request import DataRequest

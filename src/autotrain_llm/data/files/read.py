@@ -44,6 +44,7 @@ PLAIN = {".txt": "text", ".text": "text", ".md": "document", ".markdown": "docum
 KINDS = STRUCTURED | PLAIN
 ROW_ENDINGS = (*STRUCTURED, ".txt")  # of files that are taken for rows by their names; a .md can be any text
 LOOKED_AT = 200  # rows that tell what a file holds
+BATCH = 1000  # rows of columns that are read at a time
 BETWEEN_OBJECTS = re.compile(r"[\s,]*")
 JSON_START = re.compile(r"\ufeff?\s*(?:\{\s*\"|\[\s*[\[{])")
 SEPARATOR_LINE = re.compile(r"[\"']?sep=(.)[\"']?", re.IGNORECASE)
@@ -215,7 +216,7 @@ def read_table(
 def _rows_of(data: bytes, kind: str, name: str, observations: Observations) -> Generator[RawRow]:
     """The rows in the bytes of a file."""
     if kind in ("parquet", "arrow"):
-        yield from _read_columns(data, kind, name, observations)
+        yield from rows_of_columns(data, kind, name, observations)
         return
     text = decode(data, name, observations)
     if text is not None:
@@ -442,37 +443,52 @@ def _read_whole(text: str, name: str, observations: Observations) -> Iterator[Ra
     yield 1, 1, {"text": text}
 
 
-def _read_columns(data: bytes, kind: str, name: str, observations: Observations) -> Iterator[RawRow]:
-    """Parquet, or an Arrow file in stream or file form."""
+def rows_of_columns(file: Path | bytes, kind: str, name: str, observations: Observations) -> Iterator[RawRow]:
+    """The rows of a Parquet file, or of an Arrow file in stream or file form: some at a time, as its bytes may be more than memory holds."""
     import pyarrow
 
+    row_number = 0
     try:
-        content = arrow_table(data, kind)
+        for batch in _batches(file, kind):
+            if not row_number and not has_clear_columns(batch.schema.names, name, observations):
+                return
+            for row in rows_of_arrow(batch):
+                row_number += 1
+                yield row_number, None, row
     except (pyarrow.ArrowException, OSError) as problem:
-        observe_damaged(kind, name, problem, observations)
-        return
-    if not has_clear_columns(content.column_names, name, observations):
-        return
-    try:
-        rows = rows_of_arrow(content)
-    except pyarrow.ArrowException as problem:
-        observe_damaged(kind, name, problem, observations)
-        return
-    yield from ((row_number, None, row) for row_number, row in enumerate(rows, 1))
+        first_line = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        observations.add(a_file_can_not_be_read, file=name, case="columns", detail=f"{kind} file: {first_line}")
 
 
-def rows_of_arrow(table: Any) -> list[Row]:
-    """The rows of a pyarrow table or batch. Inside objects, a key that is null is one that Arrow added because another row has it.
+def _batches(file: Path | bytes, kind: str) -> Iterator[Any]:
+    import pyarrow
+    from pyarrow import ipc, parquet
+
+    with pyarrow.BufferReader(file) if isinstance(file, bytes) else pyarrow.memory_map(str(file)) as opened:
+        if kind == "parquet":
+            yield from parquet.ParquetFile(opened).iter_batches(BATCH)
+            return
+        try:
+            batches = iter(ipc.open_stream(opened))
+        except pyarrow.ArrowInvalid:
+            whole = ipc.open_file(opened)
+            batches = map(whole.get_batch, range(whole.num_record_batches))
+        for batch in batches:
+            for start in range(0, batch.num_rows, BATCH):
+                yield batch.slice(start, BATCH)
+
+
+def rows_of_arrow(batch: Any) -> list[Row]:
+    """The rows of a pyarrow batch. Inside objects, a key that is null is one that Arrow added because another row has it.
 
     Raises pyarrow.ArrowInvalid for values that are damaged.
     """
     import pyarrow
 
-    table.validate(
-        full=True
-    )  # an offset that points nowhere would end the process, and text that is no UTF-8 the reading
-    rows = table.to_pylist()
-    nested = [field.name for field in table.schema if pyarrow.types.is_nested(field.type)]
+    # An offset that points nowhere would end the process, and text that is no UTF-8 the reading.
+    batch.validate(full=True)
+    rows = batch.to_pylist()
+    nested = [field.name for field in batch.schema if pyarrow.types.is_nested(field.type)]
     for row in rows if nested else ():
         row.update({name: without_nulls(row[name]) for name in nested})
     return rows
@@ -483,23 +499,6 @@ def without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: without_nulls(part) for key, part in value.items() if part is not None}
     return [without_nulls(part) for part in value] if isinstance(value, list) else value
-
-
-def arrow_table(data: bytes, kind: str) -> Any:
-    """The pyarrow table in the bytes of a file."""
-    import pyarrow
-
-    buffer = pyarrow.BufferReader(data)
-    if kind == "parquet":
-        from pyarrow import parquet
-
-        return parquet.read_table(buffer)
-    from pyarrow import ipc
-
-    try:
-        return ipc.open_stream(buffer).read_all()
-    except pyarrow.ArrowInvalid:
-        return ipc.open_file(pyarrow.BufferReader(data)).read_all()
 
 
 READERS = {
@@ -660,12 +659,6 @@ def observe_json(first: str, name: str, observations: Observations) -> None:
     path = Path(name)
     renamed = str(path.with_suffix("" if path.stem.endswith((".jsonl", ".json")) else ".jsonl"))
     observations.add(a_text_file_holds_json_objects, file=name, first=first[:40], renamed=renamed)
-
-
-def observe_damaged(kind: str, name: str, problem: Exception, observations: Observations) -> None:
-    """Report a Parquet or Arrow file that can't be read."""
-    first_line = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
-    observations.add(a_file_can_not_be_read, file=name, case="columns", detail=f"{kind} file: {first_line}")
 
 
 def has_clear_columns(names: Sequence[str], file: str, observations: Observations) -> bool:

@@ -15,12 +15,10 @@ from autotrain_llm.data.files.read import (
     Stream,
     Table,
     first_of,
-    has_clear_columns,
     holds_json_lines,
     kind_of_file,
-    observe_damaged,
     read_table,
-    rows_of_arrow,
+    rows_of_columns,
     rows_of_lines,
     rows_of_table,
     rows_of_text,
@@ -160,48 +158,9 @@ def _has_no_blank_line(path: Path) -> bool:
 
 
 def _columns(path: Path, kind: str, name: str, observations: Observations, digest: Any | None) -> Generator[RawRow]:
-    """The rows of a Parquet or Arrow file, some at a time."""
-    import pyarrow
-
+    """The rows of a Parquet or Arrow file."""
     if digest is not None:
         with path.open("rb") as file:
             while block := file.read(BLOCK):
                 digest.update(block)
-    row_number = 0
-    try:
-        for batch in _batches(path, kind):
-            if not row_number and not has_clear_columns(batch.schema.names, name, observations):
-                return
-            for row in rows_of_arrow(batch):
-                row_number += 1
-                yield row_number, None, row
-    except (pyarrow.ArrowException, OSError) as problem:
-        observe_damaged(kind, name, problem, observations)
-
-
-def _batches(path: Path, kind: str) -> Iterator[Any]:
-    import pyarrow
-
-    if kind == "parquet":
-        from pyarrow import parquet
-
-        with parquet.ParquetFile(path) as file:
-            yield from file.iter_batches(ROWS)
-        return
-    with pyarrow.memory_map(str(path)) as mapped:
-        for batch in _arrow_batches(mapped):
-            for start in range(0, batch.num_rows, ROWS):
-                yield batch.slice(start, ROWS)
-
-
-def _arrow_batches(mapped: Any) -> Iterator[Any]:
-    import pyarrow
-    from pyarrow import ipc
-
-    try:
-        reader = ipc.open_stream(mapped)
-    except pyarrow.ArrowInvalid:
-        file = ipc.open_file(mapped)
-        yield from (file.get_batch(batch_index) for batch_index in range(file.num_record_batches))
-        return
-    yield from reader
+    yield from rows_of_columns(path, kind, name, observations)

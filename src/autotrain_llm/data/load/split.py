@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from autotrain_llm.data.disk_examples import keys_of, select_rows
 from autotrain_llm.data.example import Example
+
+if TYPE_CHECKING:
+    from numpy import ndarray
 
 
 def rows_to_hold_out(valid_split: str, rows: int) -> int | None:
@@ -25,20 +29,29 @@ def hold_out(examples: Sequence[Example], count: int, seed: int) -> tuple[Sequen
     """Training rows, and about `count` evaluation rows, each in their order; rows with the same content stay on one side."""
     import numpy
 
-    _, first, group = numpy.unique(keys_of(examples), return_index=True, return_inverse=True)
-    sizes = numpy.bincount(group)
-    shuffled = numpy.argsort(first).tolist()  # groups in the order in which they are met
-    random.Random(seed).shuffle(shuffled)
-    valid_groups: list[int] = []
-    rows = 0
-    for group_index in shuffled:
-        if rows + sizes[group_index] <= count:
-            valid_groups.append(group_index)
-            rows += int(sizes[group_index])
+    def shuffled(groups: ndarray) -> list[int]:
+        order = groups.tolist()
+        random.Random(seed).shuffle(order)
+        return order
+
+    is_valid = drawn(keys_of(examples), count, shuffled)
+    return select_rows(examples, numpy.flatnonzero(~is_valid)), select_rows(examples, numpy.flatnonzero(is_valid))
+
+
+def drawn(keys: ndarray, count: int, shuffled: Callable[[ndarray], Iterable[int]]) -> ndarray:
+    """Which rows are drawn (rows,): whole groups of rows with the same key, in the order that `shuffled` gives them, as far as they fit into `count`."""
+    import numpy
+
+    _, first, group = numpy.unique(keys, return_index=True, return_inverse=True)
+    sizes = numpy.bincount(group, minlength=len(first))
+    chosen, rows = numpy.zeros(len(first), dtype=bool), 0
+    # Groups are numbered by their keys, which say nothing of their order in the data: they are shuffled from that in which they are met.
+    for index in shuffled(numpy.argsort(first)):
         if rows >= count:
             break
-    is_valid = numpy.isin(group, valid_groups)
-    return select_rows(examples, numpy.flatnonzero(~is_valid)), select_rows(examples, numpy.flatnonzero(is_valid))
+        if rows + sizes[index] <= count:
+            chosen[index], rows = True, rows + int(sizes[index])
+    return chosen[group]
 
 
 def possible_share(examples: Sequence[Example], seed: int) -> float | None:

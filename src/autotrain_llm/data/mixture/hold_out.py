@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from autotrain_llm.data.load.split import drawn
+
 if TYPE_CHECKING:
     from numpy import ndarray
 
@@ -25,25 +27,9 @@ def hold_out_of_sources(keys: Sequence[ndarray], counts: Sequence[int | None], s
         if count is not None:
             is_held_out = numpy.isin(own, held_out)
             free = numpy.flatnonzero(~is_held_out & ~numpy.isin(own, trained))
-            is_held_out[free[_drawn(own[free], count - int(is_held_out.sum()), (seed, index))]] = True
+            shuffled = numpy.random.default_rng((seed, index)).permutation
+            is_held_out[free[drawn(own[free], count - int(is_held_out.sum()), shuffled)]] = True
             trained = numpy.concatenate([trained, own[~is_held_out]])
             held_out = numpy.concatenate([held_out, own[is_held_out]])
         masks.append(is_held_out)
     return masks
-
-
-def _drawn(keys: ndarray, count: int, seed: tuple[int, int]) -> ndarray:
-    """Which rows are drawn (rows,): whole groups of equal rows in a seeded order, as far as they fit into `count`."""
-    import numpy
-
-    _, first, group = numpy.unique(keys, return_index=True, return_inverse=True)
-    sizes = numpy.bincount(group, minlength=len(first))
-    # Groups are numbered by their keys, which say nothing of their order in the data: take that first, then shuffle.
-    order = numpy.random.default_rng(seed).permutation(numpy.argsort(first))
-    chosen, rows = numpy.zeros(len(first), dtype=bool), 0
-    for index in order.tolist():
-        if rows >= count:
-            break
-        if rows + sizes[index] <= count:
-            chosen[index], rows = True, rows + int(sizes[index])
-    return chosen[group]

@@ -30,8 +30,9 @@ def save(folder: Path, fingerprint: str, rows: dict[str, Rows], document: dict[s
         beside = Path(tempfile.mkdtemp(prefix=f".{fingerprint}.", dir=folder))
     except OSError:  # a folder that can't be written: preparing again costs time, not rows
         return
+    parts = {f"{name}.{part}" if part else name: own for name, one in rows.items() for part, own in one.sides.items()}
     try:
-        for name, part in _parts(rows).items():
+        for name, part in parts.items():
             for suffix, own in _file_sets(len(part)):
                 _write_set(beside, f"{name}{suffix}", part, own)
         content = {**document, FILES: digests.listed(beside, beside.glob("*.npy"))}
@@ -97,16 +98,6 @@ def load(folder: Path, fingerprint: str) -> tuple[dict[str, Rows], dict[str, Any
     except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError):
         return None
     return rows, document
-
-
-def _parts(rows: dict[str, Rows]) -> dict[str, TokenRows]:
-    parts: dict[str, TokenRows] = {}
-    for name, side in rows.items():
-        if isinstance(side, PairRows):
-            parts.update({f"{name}.{part}": getattr(side, part) for part in PARTS})
-        else:
-            parts[name] = side
-    return parts
 
 
 def _load_rows(folder: Path, name: str) -> Rows:

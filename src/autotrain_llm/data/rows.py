@@ -62,6 +62,11 @@ class TokenRows:
         """The rows of each source of a mixture, which follow one another; the rows themselves otherwise."""
         return (self,)
 
+    @property
+    def sides(self) -> dict[str, TokenRows]:
+        """The arrays by the part of a row that they are of: one without a name."""
+        return {"": self}
+
     def trained_ids(self) -> ndarray:
         """The different tokens that are trained on, in ascending order."""
         import numpy
@@ -156,12 +161,17 @@ class PairRows:
 
     def select(self, places: ndarray) -> PairRows:
         """The rows at these indices."""
-        return PairRows(*(part.select(places) for part in (self.prompt, self.chosen, self.rejected)))
+        return PairRows(*(side.select(places) for side in self.sides.values()))
+
+    @property
+    def sides(self) -> dict[str, TokenRows]:
+        """The arrays by the part of a row that they are of: its prompt and its answers."""
+        return {name: getattr(self, name) for name in PARTS}
 
     @property
     def parts(self) -> Sequence[PairRows]:
         """The rows of each source of a mixture, which follow one another; the rows themselves otherwise."""
-        sides = (self.prompt.parts, self.chosen.parts, self.rejected.parts)
+        sides = [side.parts for side in self.sides.values()]
         return [PairRows(*part) for part in zip(*sides, strict=True)] if len(sides[0]) > 1 else (self,)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from autotrain_llm.data.rows import OPTIONAL, PARTS, PairRows, Rows, TokenRows, cut_into_blocks
+from autotrain_llm.data.rows import OPTIONAL, PairRows, Rows, TokenRows, cut_into_blocks
 from autotrain_llm.data.tokenize.settings import Preparation
 from autotrain_llm.data.tokenize.truncate import EncodedRows
 
@@ -34,10 +34,7 @@ class Collector:
         self.dropped += part.dropped
         self.whole += part.whole
         self.ending += part.ending
-        arrays = (
-            {name: getattr(part.rows, name) for name in PARTS} if isinstance(part.rows, PairRows) else {"": part.rows}
-        )
-        for name, rows in arrays.items():
+        for name, rows in part.rows.sides.items():
             self.tokens += len(rows.ids)
             self.trained_tokens += int(rows.loss_mask.sum())
             if name not in self._sides:

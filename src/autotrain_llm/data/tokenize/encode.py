@@ -21,7 +21,7 @@ class Encoded:
 
 
 def tokenised(tokenizer: Tokenizer, rendered: list[tuple[int, list[RenderedRow]]]) -> TokenBatch:
-    """Tokenise all rendered rows in one call: the work that runs outside of Python, on all cores."""
+    """Tokenise all rendered rows in one call: the work that runs outside of Python, on all cores, and reads nothing else, so that another thread can do it."""
     rows = [row for _, rows_of_example in rendered for row in rows_of_example if row.ids is None]
     spans = not all(row.whole and row.prompt_end is None for row in rows)
     return TokenBatch(tokenizer, [row.text for row in rows], spans)

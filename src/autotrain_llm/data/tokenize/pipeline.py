@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from autotrain_llm.data.dataset import Progress
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.tokenize.collect import Collector
+from autotrain_llm.data.tokenize.encode import tokenised
 from autotrain_llm.data.tokenize.render import RenderedRow, RowRenderer
 from autotrain_llm.data.tokenize.truncate import EncodeBatch, EncodedRows
 from autotrain_llm.data.tokenizer.offsets import TokenBatch
@@ -64,7 +65,7 @@ def _overlapped(
         for batch, size in batches(examples):
             one = EncodeBatch(renderer, batch, start)
             rendered = one.render()
-            waiting.append(_Waiting(one, rendered, pool.submit(one.tokenise, rendered), size))
+            waiting.append(_Waiting(one, rendered, pool.submit(tokenised, renderer.tokenizer, rendered), size))
             start, full = start + len(batch), full + size
             while waiting and full >= WAITING:
                 if idle_work is not None:

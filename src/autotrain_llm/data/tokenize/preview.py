@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from autotrain_llm.data.rows import PairRows
 from autotrain_llm.data.tokenize.prepare import Prepared
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 
@@ -22,13 +21,9 @@ def preview(prepared: Prepared, tokenizer: Tokenizer, count: int) -> list[list[S
 
 def preview_parts(prepared: Prepared, tokenizer: Tokenizer, count: int) -> list[tuple[str | None, list[Part]]]:
     """The same with the name of a mixture's source, and in parts with names: `row`, or of a pair `prompt`, `chosen` and `rejected`."""
-    rows = prepared.train
-    if isinstance(rows, PairRows):
-        named = {"prompt": rows.prompt, "chosen": rows.chosen, "rejected": rows.rejected}
-    else:
-        named = {"row": rows}
+    sides = prepared.train.sides
     return [
-        (source, [(name, _row(tokenizer, *part[at])) for name, part in named.items()])
+        (source, [(name or "row", _row(tokenizer, *side[at])) for name, side in sides.items()])
         for source, at in rows_to_show(prepared, count)
     ]
 

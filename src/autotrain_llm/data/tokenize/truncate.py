@@ -9,7 +9,7 @@ from autotrain_llm.data.example import Example
 from autotrain_llm.data.rows import PairRows, Rows, RowsBuilder
 from autotrain_llm.data.rules.preferences import both_answers_are_the_same_tokens
 from autotrain_llm.data.rules.tokens import a_row_is_truncated, no_trained_tokens_are_left_after_truncation
-from autotrain_llm.data.tokenize.encode import Encoded, encoded_rows, tokenised
+from autotrain_llm.data.tokenize.encode import Encoded, encoded_rows
 from autotrain_llm.data.tokenize.render import RenderedRow, RowRenderer, RowSkipped
 from autotrain_llm.data.tokenizer.offsets import TokenBatch
 from autotrain_llm.data.wording import parameter_of
@@ -52,10 +52,6 @@ class EncodeBatch:
             except RowSkipped:
                 self.encoded.dropped += 1
         return rendered
-
-    def tokenise(self, rendered: list[tuple[int, list[RenderedRow]]]) -> TokenBatch:
-        """Tokenise all texts. It reads nothing else, so that it can run in another thread."""
-        return tokenised(self.renderer.tokenizer, rendered)
 
     def finish(self, rendered: list[tuple[int, list[RenderedRow]]], tokens: TokenBatch) -> EncodedRows:
         """Truncate the tokenised rows, and collect them with their statistics."""

@@ -146,7 +146,9 @@ NEUTRAL_WORDS = frozenset(
         "unsure",
     )
 )  # fmt: skip
-VERDICT_WORDS = frozenset((*GOOD, *BAD, "thumbs up", "thumbs down")) - NEUTRAL_WORDS - {"positive", "pos", "negative", "neg"}
+VERDICT_WORDS = (
+    frozenset((*GOOD, *BAD, "thumbs up", "thumbs down")) - NEUTRAL_WORDS - {"positive", "pos", "negative", "neg"}
+)
 JUDGES = re.compile(
     r"(?:\A|_)(?:feedback|ratings?|rated|quality|correct|accepted|approved|rejected|thumbs?|votes?|voted|liked?|likes|good|helpful|"
     r"judge?ments?|verdict|score|scores|passed|is_ok|ok)(?:_|\Z)"

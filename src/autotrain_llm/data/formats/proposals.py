@@ -235,6 +235,7 @@ class _Inside:
         is_varied = len({str(value) for value in values}) > 1 or len(values) == 1
         return not is_sorting and is_varied and len(values) >= ENOUGH * self.rows
 
+
 def _may_be_first(name: str, columns: Columns) -> bool:
     """Whether the first items of the lists on a path stand for them: each list has one item, or its items are answers, of which one is enough."""
     keys = name.split(".")
@@ -320,16 +321,16 @@ def _score(inside: _Inside, prompt: str, answer: str) -> tuple[float, bool]:
     score = asks + answers + 4 * becomes - 4 * becomes_reversed - 4 * is_reversed
     score += _questions(inside, prompt) - _questions(inside, answer)
     score += 2 * (prompt != answer and "." in prompt and "." in answer and _last(prompt) == _last(answer))
-    largest = max(map(inside.columns.size, inside.texts))
-    score += (inside.columns.size(prompt) + inside.columns.size(answer)) / largest / 2  # those that hold most text come first
-    values = inside.columns.values
-    if inside.columns.kind(answer) == "text" and not inside.columns.is_prose(answer) and answers < 3 and answer != inside.key:
+    columns, prompts = inside.columns, inside.columns.values[prompt]
+    # Those that hold most text come first.
+    score += (columns.size(prompt) + columns.size(answer)) / max(map(columns.size, inside.texts)) / 2
+    if columns.kind(answer) == "text" and not columns.is_prose(answer) and answers < 3 and answer != inside.key:
         score -= 2
-    if inside.columns.kind(prompt) == "text" and not inside.columns.is_prose(prompt) and asks < 3:
+    if columns.kind(prompt) == "text" and not columns.is_prose(prompt) and asks < 3:
         score -= 1
-    if len({str(value) for value in values[prompt]}) * 2 < len(values[prompt]):
+    if len({str(value) for value in prompts}) * 2 < len(prompts):
         score -= 3
-    holds_both = inside.columns.kind(prompt) in READABLE and inside.columns.kind(answer) in READABLE
+    holds_both = columns.kind(prompt) in READABLE and columns.kind(answer) in READABLE
     return score, holds_both and asks >= 3 and answers >= 3 and not is_reversed
 
 

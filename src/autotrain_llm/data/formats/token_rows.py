@@ -25,6 +25,7 @@ from autotrain_llm.data.turns import parsed
 from autotrain_llm.data.wording import shown
 
 TOKENS = "tokens"  # the name of the format
+TRAINED_AS_TOKENS = ("documents", "conversations")  # the shapes of rows that may be tokens
 IDS, LABELS, MASK, ATTENTION, POSITIONS = "input_ids", "labels", "loss mask", "attention mask", "positions"
 NOT_TRAINED = -100  # the label of a token that is not trained on, as in transformers
 

@@ -19,14 +19,13 @@ from autotrain_llm.data.formats.column_checks import (
     check_token_ids,
     check_turns_in_rows,
     check_unused_half,
-    lacks_a_pair,
-    observe_unrecognised,
 )
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.detect import ColumnMapping, nested_rows, recognise, takes_less, wrappers
 from autotrain_llm.data.formats.judged import judged_answers
 from autotrain_llm.data.formats.paths import lifted, value_at
 from autotrain_llm.data.formats.talks import exchange_in, talk_in, with_told_roles
+from autotrain_llm.data.formats.unrecognised import lacks_a_pair, observe_unrecognised
 from autotrain_llm.data.load.sample import sampled
 from autotrain_llm.data.load.tables import Reading
 from autotrain_llm.data.request import COLUMN_FLAGS, SIDES

@@ -86,7 +86,12 @@ def no_format_fits_the_columns(
     first, second, third = [*map(shown, about), "", "", ""][:3]
     chooses = f"; {listed(judging)} may say which one is better" if judging else ""
     facts = {"first": first, "second": second, "third": third, "count": len(about), "names": ", ".join(about)}
-    facts |= {"turns": LIST_OF_TURNS, "row_of_turns": ROW_OF_TURNS, "chooses": chooses, "row": about[0] if about else ""}
+    facts |= {
+        "turns": LIST_OF_TURNS,
+        "row_of_turns": ROW_OF_TURNS,
+        "chooses": chooses,
+        "row": about[0] if about else "",
+    }
     match case:
         case "label":
             label = 'add a column label: "label": true for a good answer, "label": false for a bad one'
@@ -103,7 +108,9 @@ def no_format_fits_the_columns(
                 f"--text-column {first} --rejected-text-column {second}, or the other way round{chooses}"
             )
         case "judged text":
-            fix = f"write {first} as a list of turns, or its last turn into completion and what is before it into prompt"
+            fix = (
+                f"write {first} as a list of turns, or its last turn into completion and what is before it into prompt"
+            )
             fix += f"; {second} is then the label" + ("" if second == "label" else ", under the name label")
         case "items":
             fix = f"write a row for each item of {first}, with its text as completion and label: true or false"
@@ -389,6 +396,7 @@ def columns_are_not_used(
     `--reasoning-column`; write judgements into the answers, or leave them out.
     """
     # `text` is the column of whole texts; `answering` have been tried as the answers to it.
+    named = ", ".join(f"{shown(name)} ({_example(value)})" for name, value in columns.items())
     by_kind: dict[str, list[str]] = {}
     for name, value in columns.items():
         is_offered = kinds[name] == "answer" and name in answering

@@ -107,7 +107,9 @@ def _calls_tools(example: Example) -> bool:
 
 def _thinks(answer: Message) -> bool:
     """Whether an answer has reasoning, of its own or in its content."""
-    return any(answer.get(key) for key in THOUGHT_KEYS) or THOUGHT_TAG.search(str(answer.get("content") or "")) is not None
+    return (
+        any(answer.get(key) for key in THOUGHT_KEYS) or THOUGHT_TAG.search(str(answer.get("content") or "")) is not None
+    )
 
 
 def _missing(answer: Message, text: str) -> tuple[str, str] | None:

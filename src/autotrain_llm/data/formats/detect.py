@@ -3,7 +3,6 @@ order; then, for every format, the columns that belong to the prompt besides the
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,8 +10,8 @@ from typing import Any
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.data.dataset import role_kind
 from autotrain_llm.data.formats.cells import prompt_key
+from autotrain_llm.data.formats.choices import choices_in, first_choice, numbered_choices, numbers_of_choices
 from autotrain_llm.data.formats.column_names import (
-    CHOICES,
     CHOSEN,
     CLASS,
     COMPLETION,
@@ -23,7 +22,6 @@ from autotrain_llm.data.formats.column_names import (
     LABEL,
     MESSAGES,
     METADATA,
-    ONE_CHOICE,
     PROMPT,
     QUESTIONS,
     REFERENCE,
@@ -47,7 +45,6 @@ from autotrain_llm.data.turns import (
     ROLES,
     SPEAKERS,
     awaits_answer,
-    exchange_keys,
     is_call,
     is_written_in_python,
     parsed,
@@ -59,14 +56,6 @@ from autotrain_llm.data.wording import number_of, plain
 CONTEXT_ROLE, CHOICE_ROLE = "context", "choice"
 ANSWER_ROLES = ("completion", "output", "chosen", "rejected")
 GRADED = "prompt/completion/scores"  # the format of answers with several scores, or with a class
-NESTED_ROWS = {"paragraphs": "qas", "qas": "question"}  # by the column, a key of each of its rows
-TABLES = ("data", "rows", "records", "items", "entries", "examples", "samples", "faq", "faqs")
-INPUT_AND_OUTPUT = (("input", "output"), ("input", "response"), ("input", "completion"), ("input", "answer"))
-SIGN_IN_A_NAME = re.compile(r"(.*?)((?<![a-z0-9])[a-h0-9](?![a-z0-9])|(?<=[a-z])[0-9](?![a-z0-9]))(.*)")
-BETWEEN_SIGNS = re.compile(r"\s*[,;/|]\s*|\s+")
-KEYS_OF_CHOICES = (
-    "label", "gold", "answer_index", "answer_idx", "correct_index", "correct_answer_index", "correct_choice_index", "gt"
-)  # fmt: skip
 VERDICTS_IN_PLACE_OF_ANSWERS = frozenset(
     ("accept", "accepted", "reject", "rejected", "ignore", "ignored", "approve", "approved")
 )
@@ -131,10 +120,10 @@ def messages(columns: Columns, request: DataRequest) -> ColumnMapping | None:
         others = [name for name in columns.names if columns.kind(name) in TURNS and not _stands_beside(name)]
         is_alone = len(others) == 1 and pair(columns, request) is None and columns.find(QUESTIONS, "text") is None
         # A history may be all there is of a conversation, and else is only its beginning.
-        if not is_alone and column is not None and _has_answer(columns):
+        if not is_alone and column is not None and has_answer(columns):
             return None
         column = others[0] if is_alone else column or _texts_by_turns(columns)
-    if column is not None and column == _turns_to_answer(columns) and (_has_answer(columns) or _ideal(columns)):
+    if column is not None and column == _turns_to_answer(columns) and (has_answer(columns) or _ideal(columns)):
         return None  # a prompt, whose answer is in a column of its own
     return ColumnMapping(columns.spelling(column), {"messages": column}) if column else None
 
@@ -165,7 +154,7 @@ def _texts_by_turns(columns: Columns) -> str | None:
     return column if column and (is_id or not others) else None
 
 
-def _has_answer(columns: Columns) -> bool:
+def has_answer(columns: Columns) -> bool:
     return columns.find(COMPLETION, *ANSWER) is not None
 
 
@@ -250,7 +239,7 @@ def other_text(columns: Columns, request: DataRequest) -> ColumnMapping | None:
         column is not None
         and plain(column) not in COMPLETION
         and request.rows == "conversations"
-        and (_has_answer(columns) or answers_beside(columns, column))
+        and (has_answer(columns) or answers_beside(columns, column))
     ):
         return None  # texts whose answers would be lost
     return ColumnMapping("text", {"text": column}) if column else None
@@ -337,21 +326,8 @@ def _completion(columns: Columns, names: Sequence[str]) -> str | None:
     usual = [
         name for name in names if (column := columns.find((name,))) is None or not _are_verdicts(columns.values[column])
     ]
-    told = numbered_choices(columns) or _numbers_of_choices(columns)
+    told = numbered_choices(columns) or numbers_of_choices(columns)
     return columns.find(usual, *SIDE) or columns.find(usual, *ANSWER) or (told[1] if told is not None else None)
-
-
-def _numbers_of_choices(columns: Columns) -> tuple[list[str], str] | None:
-    """A list of choices in each row, and a column with the number of the right one."""
-    choices = columns.find(CHOICES, "list", "texts")
-    key = columns.find(KEYS_OF_CHOICES, "number", "text") if choices is not None else None
-    if choices is None or key is None:
-        return None
-    sizes = [
-        (str(row.get(key)), len(row.get(choices) or ())) for row in columns.rows if isinstance(row.get(choices), list)
-    ]
-    are_numbers = all(number.isdecimal() and int(number) <= size for number, size in sizes)
-    return ([choices], key) if sizes and are_numbers else None
 
 
 def _are_verdicts(values: Sequence[Any]) -> bool:
@@ -607,85 +583,13 @@ def _with_prompt_parts(mapping: ColumnMapping, columns: Columns, request: DataRe
     }
     if mapping.format == "text" or mapping.columns.keys() & {"messages"}:
         return replace(mapping, columns=roles)
-    choices, told = _choices(columns), numbered_choices(columns)
+    choices, told = choices_in(columns), numbered_choices(columns)
     if told is not None and told[1] in (roles.get("completion"), roles.get("output")):
         choices = told[0]
     choices = choices if all(map(free, choices)) else []  # one of them is an answer
     roles |= {f"{CHOICE_ROLE} {at}" if at > 1 else CHOICE_ROLE: name for at, name in enumerate(choices, 1)}
-    first, is_assumed = _first_choice(columns, roles, choices)
+    first, is_assumed = first_choice(columns, roles, choices)
     return replace(mapping, columns=roles, first_choice=first, first_is_assumed=is_assumed)
-
-
-def _choices(columns: Columns) -> list[str]:
-    """The column of the choices of each question, or the columns of one choice each."""
-    whole = columns.find(CHOICES, "list", "texts", "object", "text")
-    if whole is not None:
-        return [whole]
-    choices_by_name: dict[str, list[tuple[str, str]]] = {}
-    for name in columns.names:
-        match = ONE_CHOICE.fullmatch(plain(name))
-        if match:
-            choices_by_name.setdefault(plain(name)[: match.start(1)], []).append((match[1], name))
-    for of_one_name in choices_by_name.values():
-        signs = [sign for sign, _ in sorted(of_one_name)]
-        if (
-            len(signs) > 1
-            and any("".join(signs) in order for order in ("abcdefgh", "0123456789"))
-            and signs[0] in "a01"
-        ):
-            return [name for _, name in sorted(of_one_name)]
-    return []
-
-
-def numbered_choices(columns: Columns) -> tuple[list[str], str] | None:
-    """Columns of one choice each, whose names differ in a letter or a number alone, `Antwort A` or `Answer 1 - max 75 characters`, and the only other column
-    whose cells name some of them, `B` or `1,3`; None where there is no such column."""
-    by_name: dict[tuple[str, str], dict[str, str]] = {}
-    for name in columns.names:
-        match = SIGN_IN_A_NAME.fullmatch(plain(name))
-        if match:
-            by_name.setdefault((match[1], match[3]), {})[match[2]] = name
-    for name in columns.names:
-        cells = columns.values[name]
-        if cells and all(isinstance(cell, dict) and len(cell) > 1 for cell in cells):  # {"A": "…", "B": "…"}
-            letters = {str(letter).strip().lower() for letter in cells[0]}
-            by_name.setdefault(
-                (name, ""), dict.fromkeys(letters, name) if all(len(one) == 1 for one in letters) else {}
-            )
-    for signs in by_name.values():
-        names = [signs[sign] for sign in sorted(signs)]
-        if len(signs) < 2 or not any("".join(sorted(signs)) in order for order in ("abcdefgh", "0123456789")):
-            continue
-        keys = [name for name in columns.names if name not in names and _name_choices(columns.values[name], {*signs})]
-        if len(keys) == 1 and min(signs) in "a01":
-            return list(dict.fromkeys(names)), keys[0]
-    return None
-
-
-def _name_choices(values: Sequence[Any], signs: set[str]) -> bool:
-    """Whether each cell names one or several of some choices, and not all the same."""
-    parts = [set(BETWEEN_SIGNS.split(str(value).strip().lower())) for value in values]
-    return len(parts) > 1 and all(part <= signs for part in parts) and len(set().union(*parts)) > 1
-
-
-def _first_choice(columns: Columns, roles: dict[str, str], choices: Sequence[str]) -> tuple[str, bool]:
-    """The label of the first choice: a letter; or, where the answers are numbers, 0 or 1. And whether that number is only assumed."""
-    answer = next((roles[role] for role in ("completion", "output", "chosen") if role in roles), "")
-    digits = {sign for value in columns.values.get(answer, []) for sign in BETWEEN_SIGNS.split(str(value).strip())}
-    if not choices or not digits or not all(value.isdigit() and len(value) == 1 for value in digits):
-        return "A", False
-    sign = SIGN_IN_A_NAME.fullmatch(plain(choices[0]))
-    last = sign[2] if sign else plain(choices[0])[-1]
-    if len(choices) > 1 and last.isdigit():  # option1, option2
-        return last, False
-    cells = columns.values[choices[0]]
-    sizes = [len(cell.get("text", cell)) for cell in cells if isinstance(cell, dict)] + [
-        len(cell) for cell in cells if isinstance(cell, list)
-    ]
-    most = len(choices) if len(choices) > 1 else max(sizes, default=0)
-    if str(most) in digits:
-        return "1", False
-    return "0", "0" not in digits
 
 
 def _with_written_turns(mapping: ColumnMapping, columns: Columns) -> ColumnMapping:
@@ -739,76 +643,3 @@ def _named(columns: Columns, request: DataRequest, column_field: str) -> str | N
     """The column that a field of the request names, where the data has it."""
     name = getattr(request, column_field)
     return name if name in columns.values else None
-
-
-def nested_rows(columns: Columns) -> str | None:
-    """A column whose lists hold the rows, as `paragraphs` and `qas` of SQuAD's files do, and `instances` of an instruction."""
-    for name, key in NESTED_ROWS.items():
-        column = columns.find((name,), "list")
-        cells = columns.values[column] if column is not None else []
-        if cells and all(isinstance(part, dict) and key in part for cell in cells for part in cell):
-            return column
-    return _examples_of_an_instruction(columns) or _table(columns)
-
-
-def _table(columns: Columns) -> str | None:
-    """The only column of lists of questions with answers that are rows of a table, and no conversation: each has an id of its own, or there is one list
-    in all, under a name of tables. (A conversation's exchanges have neither; those of a `user` or `human` are one.)"""
-    found = []
-    for name in columns.names:
-        lists = [cell for cell in columns.values[name] if isinstance(cell, list) and cell]
-        keys = [(keys, part) for cell in lists for part in cell if (keys := exchange_keys(part)) is not None]
-        parts, questions = [part for _, part in keys], {plain(question) for (question, _), _ in keys}
-        if plain(name) in (*MESSAGES, *HISTORY) or len(parts) < 2 or questions & {"human", "user"}:
-            continue
-        if (len(lists) == 1 and plain(name) in TABLES) or _have_ids(parts):
-            found.append(name)
-    return found[0] if len(found) == 1 else None
-
-
-def _have_ids(parts: list[dict[str, Any]]) -> bool:
-    """Whether each of these objects has an id that no other one has."""
-    names = [key for key in parts[0] if words_of(key)[-1:] == ["id"] and words_of(key)[0] != "turn"]
-    return any(len({str(part.get(name)) for part in parts}) == len(parts) for name in names)
-
-
-def _examples_of_an_instruction(columns: Columns) -> str | None:
-    """The only column of lists of objects, each with an input and its output, where the instruction to all of them stands beside the list."""
-    instruction = columns.find(("instruction", "definition"), "text", "list", "texts")
-    if instruction is None or _has_answer(columns):
-        return None
-    found = []
-    for name in columns.names:
-        cells = columns.values[name]
-        parts = columns.items(name)
-        if plain(name) in (*MESSAGES, *HISTORY) or not parts or not all(isinstance(cell, list) for cell in cells):
-            continue
-        if all(isinstance(part, dict) and _has_input_and_output(part) for part in parts) and "example" not in plain(
-            name
-        ):
-            found.append(name)
-    return found[0] if len(found) == 1 else None
-
-
-def _has_input_and_output(part: dict[str, Any]) -> bool:
-    """Whether an object has an input and its output, which may be a list of several."""
-    firsts = {key: value[0] if isinstance(value, list) and value else value for key, value in part.items()}
-    return exchange_keys(firsts) in INPUT_AND_OUTPUT
-
-
-def takes_less(columns: Columns, wrapper: str) -> bool:
-    """Whether an object beside this one has as much text in it, or nearly: then a text that is taken out of one of them is half of the row."""
-    others = [name for name in columns.names if name != wrapper and columns.kind(name) == "object"]
-    return any(columns.size(name) * 2 > columns.size(wrapper) for name in others)
-
-
-def wrappers(columns: Columns) -> list[str]:
-    """Columns that may hold whole rows: an object in each cell, and no other columns but those that only identify or sort the row."""
-    objects = [name for name in columns.names if columns.kind(name) == "object"]
-    return [
-        name
-        for name in objects
-        if len(columns.values[name]) == len(columns.rows)
-        and all(other == name or all(is_metadata(other, value) or not isinstance(value, str) for value in columns.values[other])
-                for other in columns.names)
-    ]  # fmt: skip

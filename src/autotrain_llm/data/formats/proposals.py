@@ -10,6 +10,7 @@ from typing import Any
 
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.formats.cells import is_empty
+from autotrain_llm.data.formats.choices import numbered_choices
 from autotrain_llm.data.formats.column_names import (
     COMPLETION,
     CONTEXT,
@@ -25,7 +26,7 @@ from autotrain_llm.data.formats.column_names import (
 )
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.convert import Converter
-from autotrain_llm.data.formats.detect import TURNS, ColumnMapping, numbered_choices, recognise
+from autotrain_llm.data.formats.detect import TURNS, ColumnMapping, recognise
 from autotrain_llm.data.formats.judged import answers_with_signs
 from autotrain_llm.data.formats.paths import lifted, paths_of, value_at
 from autotrain_llm.data.formats.quoting import AnswersByValue, gives_away

@@ -21,8 +21,9 @@ from autotrain_llm.data.formats.column_checks import (
     check_unused_half,
 )
 from autotrain_llm.data.formats.columns import Columns
-from autotrain_llm.data.formats.detect import ColumnMapping, nested_rows, recognise, takes_less, wrappers
+from autotrain_llm.data.formats.detect import ColumnMapping, recognise
 from autotrain_llm.data.formats.judged import judged_answers
+from autotrain_llm.data.formats.nesting import nested_rows, takes_less, wrappers
 from autotrain_llm.data.formats.paths import lifted, value_at
 from autotrain_llm.data.formats.talks import exchange_in, talk_in, with_told_roles
 from autotrain_llm.data.formats.unrecognised import lacks_a_pair, observe_unrecognised
@@ -170,9 +171,8 @@ class _Shaping:
 
     def is_usable(self) -> bool:
         """Whether a format fits, and all named columns are there; what is wrong with the columns is reported."""
-        columns, mapping, request, name, observations = (
-            self.columns, self.mapping, self.request, self.name, self.observations
-        )  # fmt: skip
+        columns, mapping, request = self.columns, self.mapping, self.request
+        name, observations = self.name, self.observations
         if mapping is None and lacks_a_pair(columns, request):
             observe_unrecognised(columns, request, name, observations, self.flag)
             return False

@@ -177,7 +177,7 @@ class ColumnAccount:
     def __init__(self, mapping: ColumnMapping, request: DataRequest, observations: Observations) -> None:
         self.mapping, self.request, self.observations = mapping, request, observations
         self.used = frozenset(mapping.columns.values())
-        self._answer_columns = {mapping.columns[role] for role in ANSWER_ROLES if role in mapping.columns}
+        self._answer_columns = mapping.of(*ANSWER_ROLES)
         self.rows = 0
         self._answers: dict[str, None] = {}  # turns of the assistant that prompts end with, up to two different ones
         self._answered = 0  # rows that end with one

@@ -133,7 +133,7 @@ def check_turns_in_rows(
     columns: Columns, mapping: ColumnMapping, request: DataRequest, name: str, observations: Observations
 ) -> None:
     """Report rows that are turns of conversations, by a column that says which conversation each belongs to."""
-    text = next((mapping.columns[role] for role in ("prompt", "instruction", "text") if role in mapping.columns), None)
+    text = next(iter(mapping.of("prompt", "instruction", "text")), None)
     if text is None or "history" in mapping.columns or columns.kind(text) != "text":
         return
     speaker = columns.find(SPEAKERS)
@@ -231,7 +231,7 @@ def check_columns(columns: Columns, mapping: ColumnMapping, name: str, observati
             observations.add(texts_are_taken_as_turns, file=name, column=column)
     if mapping.first_is_assumed:
         observations.add(the_first_choice_is_assumed, file=name, first=mapping.first_choice)
-    for column in dict.fromkeys(mapping.columns[role] for role in ANSWER_ROLES if role in mapping.columns):
+    for column in dict.fromkeys(mapping.of(*ANSWER_ROLES)):
         cells = columns.values[column]
         cases = {kind_of_answers(cell) for cell in cells} if columns.kind(column) == "text" else set()
         if cases and "" not in cases and column not in mapping.python_values:

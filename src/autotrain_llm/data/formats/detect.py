@@ -3,7 +3,7 @@ order; then, for every format, the columns that belong to the prompt besides the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -93,6 +93,10 @@ class ColumnMapping:
     def roles(self, *kinds: str) -> list[str]:
         """The roles of these kinds; several columns can be contexts or choices."""
         return [role for role in self.columns if role_kind(role) in kinds]
+
+    def of(self, *roles: str) -> list[str]:
+        """The columns of these roles, where there are any."""
+        return [self.columns[role] for role in roles if role in self.columns]
 
     @property
     def makes_turns(self) -> bool:
@@ -190,11 +194,7 @@ def text(columns: Columns, request: DataRequest) -> ColumnMapping | None:
 
 def _repeats(columns: Columns, column: str, mapping: ColumnMapping) -> bool:
     """Whether a column holds the prompt and the answer of most rows once more."""
-    parts = [
-        mapping.columns[role]
-        for role in ("instruction", "prompt", "output", "completion", "chosen")
-        if role in mapping.columns
-    ]
+    parts = mapping.of("instruction", "prompt", "output", "completion", "chosen")
     rows = [row for row in columns.rows if isinstance(row.get(column), str)]
     whole = sum(all(str(row.get(part) or "").strip() in row[column] for part in parts) for row in rows)
     return len(parts) > 1 and whole * 2 > len(rows)
@@ -202,7 +202,7 @@ def _repeats(columns: Columns, column: str, mapping: ColumnMapping) -> bool:
 
 def _writes_out_turns(columns: Columns, column: str, mapping: ColumnMapping) -> bool:
     """Whether a column holds the prompt's turns as one text, with the same words around them in all rows, as a chat template has."""
-    turns = next((mapping.columns[role] for role in ("prompt", "messages") if role in mapping.columns), None)
+    turns = next(iter(mapping.of("prompt", "messages")), None)
     if turns is None or columns.kind(turns) not in TURNS:
         return False
     rows = [row for row in columns.rows if isinstance(row.get(column), str) and row.get(turns)]
@@ -595,31 +595,26 @@ def _with_prompt_parts(mapping: ColumnMapping, columns: Columns, request: DataRe
 def _with_written_turns(mapping: ColumnMapping, columns: Columns) -> ColumnMapping:
     """Which columns of text are read as turns. An answer to a prompt of text that happens to be a conversation in JSON stays text."""
     written = {column for column in mapping.columns.values() if columns.kind(column) == "written turns"}
-    prompt = mapping.columns.get("prompt") or mapping.columns.get("instruction")
+    prompt = next(iter(mapping.of("prompt", "instruction")), None)
     if prompt is not None and columns.kind(prompt) == "text":
-        answers = {mapping.columns[role] for role in ("completion", "output") if role in mapping.columns}
-        sides = {mapping.columns[role] for role in ("chosen", "rejected") if role in mapping.columns}
-        answers |= {column for column in sides if not _begin_with_prompt(columns, column, prompt)}
-        written -= answers
-    first = {mapping.columns[role] for role in ("messages", "prompt") if role in mapping.columns}
-    alternating = {column for column in first if columns.kind(column) == "texts"}
-    answers = {
-        mapping.columns[role] for role in ("completion", "output", "chosen", "rejected") if role in mapping.columns
-    }
-    printed = {
-        column
-        for column in answers
-        if columns.values[column] and all(map(is_written_in_python, columns.values[column]))
-    }
-    is_list = "text" in mapping.columns and columns.kind(mapping.columns["text"]) == "texts"
+        sides = mapping.of("chosen", "rejected")
+        apart = [column for column in sides if not _begin_with_prompt(columns, column, prompt)]
+        written -= {*mapping.of("completion", "output"), *apart}
+    answers = mapping.of(*ANSWER_ROLES)
+
+    def among(names: Iterable[str], kind: str) -> frozenset[str]:
+        return frozenset(name for name in names if columns.kind(name) == kind)
+
     return replace(
         mapping,
-        turns=frozenset(column for column in mapping.columns.values() if columns.kind(column) == "turns"),
+        turns=among(mapping.columns.values(), "turns"),
         written_turns=frozenset(written),
-        alternating=frozenset(alternating),
-        paragraphs=frozenset({mapping.columns["text"]} if is_list else ()),
-        python_values=frozenset(printed),
-        calls=frozenset(column for column in answers if _are_calls(columns, column, mapping.columns.get("tools"))),
+        alternating=among(mapping.of("messages", "prompt"), "texts"),
+        paragraphs=among(mapping.of("text"), "texts"),
+        python_values=frozenset(
+            name for name in answers if columns.values[name] and all(map(is_written_in_python, columns.values[name]))
+        ),
+        calls=frozenset(name for name in answers if _are_calls(columns, name, mapping.columns.get("tools"))),
     )
 
 

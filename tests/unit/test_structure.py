@@ -545,3 +545,15 @@ def test_the_top_of_the_repository_holds_nothing_that_was_left_there():
         pytest.skip("this is no checkout")
     at_the_top = {name.split("/")[0] for name in tracked.stdout.splitlines()}
     assert at_the_top <= AT_THE_TOP, f"move these, or name them in AT_THE_TOP: {sorted(at_the_top - AT_THE_TOP)}"
+
+
+def test_the_way_of_a_row_names_modules_that_exist():
+    story = ast.get_docstring(ast.parse((ROOT / "data" / "__init__.py").read_text(encoding="utf-8"))) or ""
+    modules = re.findall(r"`(\w+(?:/\w+)?/?)`", story)
+    assert len(modules) > 20
+    missing = [name for name in modules if name[0].islower() and not _is_there(ROOT / "data" / name)]
+    assert missing == [], "the docstring of data/ names modules that are gone: say what does their step now"
+
+
+def _is_there(path: Path) -> bool:
+    return path.is_dir() or path.with_suffix(".py").is_file()

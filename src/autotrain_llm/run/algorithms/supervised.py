@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,6 +13,7 @@ from autotrain_llm.data.tokenize.buffers import BufferPreparer
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.run.algorithms.recipe import Recipe, Started
 from autotrain_llm.run.engine.embedding_noise import add_embedding_noise
+from autotrain_llm.run.engine.group import AllReduceSum
 from autotrain_llm.run.engine.layouts import TARGET_WEIGHTS
 from autotrain_llm.run.engine.loading import Loaded
 from autotrain_llm.run.engine.loop import BatchAugmenter, BatchSource, Loop, Observer
@@ -85,9 +85,7 @@ class WeightedTokens:
         """Move the weights to the device."""
         self.ids, self.weights = self.ids.to(loop.args.device), self.weights.to(loop.args.device)
 
-    def augment(
-        self, batch: dict[str, Any], model: nn.Module, over_processes: Callable[[torch.Tensor], torch.Tensor]
-    ) -> dict[str, Any]:
+    def augment(self, batch: dict[str, Any], model: nn.Module, over_processes: AllReduceSum) -> dict[str, Any]:
         """The batch with `target_weights` (K,) while the model is trained."""
         if not model.training:
             return batch

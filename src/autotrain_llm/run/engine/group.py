@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import torch
 from accelerate import PartialState
 
+AllReduceSum = Callable[[torch.Tensor], torch.Tensor]  # the sum of a tensor over all processes
 LONGEST_WAIT = 1800  # seconds, the default of TrainingArguments: one process may read a model or a checkpoint while the others wait
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
@@ -21,6 +22,7 @@ from autotrain_llm.run.engine.batches import Batches, BatchOrder
 from autotrain_llm.run.engine.eval_answers import EvalAnswer
 from autotrain_llm.run.engine.flat.compiled import Graphs
 from autotrain_llm.run.engine.flat.model import FlatOutput, causal_model
+from autotrain_llm.run.engine.group import AllReduceSum
 from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.objective import (
     ROUTER_LOSS,
@@ -57,9 +59,7 @@ class BatchAugmenter(Protocol):
         """Called once, before the first step."""
         ...
 
-    def augment(
-        self, batch: dict[str, Any], model: nn.Module, over_processes: Callable[[torch.Tensor], torch.Tensor]
-    ) -> dict[str, Any]:
+    def augment(self, batch: dict[str, Any], model: nn.Module, over_processes: AllReduceSum) -> dict[str, Any]:
         """The batch with the additions. `model` is the policy; `over_processes` sums a tensor over all processes."""
         ...
 
@@ -257,6 +257,18 @@ class Loop(PlainStates):
     def over_processes(self, value: torch.Tensor) -> torch.Tensor:
         """The sum of a tensor over all processes."""
         return self.accelerator.reduce(value, "sum") if self.args.world_size > 1 else value
+
+    def array_over_processes(self, array: np.ndarray) -> np.ndarray:
+        """The sum of an array over all processes."""
+        if self.args.world_size == 1:
+            return array
+        return self.over_processes(torch.from_numpy(array).to(self.args.device)).cpu().numpy()
+
+    @property
+    def unwrapped(self) -> nn.Module:
+        """The trained model without its DDP wrapper, under which all processes would have to call it equally often."""
+        assert isinstance(self.model, nn.Module)
+        return self.model
 
     # --- the loss ---------------------------------------------------------------------------------------------------
 

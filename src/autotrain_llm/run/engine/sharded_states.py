@@ -18,10 +18,11 @@ from safetensors import safe_open
 from torch import nn
 from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint import CheckpointException, HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.fsdp import FSDPModule
 
 from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.parts import SHARDED_MODEL, SHARDED_OPTIMIZER
-from autotrain_llm.run.engine.flat.model import VALUE_HEAD
+from autotrain_llm.run.engine.flat.model import VALUE_HEAD, causal_model
 from autotrain_llm.run.engine.sharding import fill, like, reshard
 from autotrain_llm.run.engine.state_file import load_state, save_state
 
@@ -71,10 +72,16 @@ def load_model(model: nn.Module, checkpoint: Path) -> None:
         _load(weights_of(model), checkpoint / SHARDED_MODEL)
         return
     targets = model.state_dict(keep_vars=True)
-    for path in _files(checkpoint):
-        with safe_open(path, "pt") as file:
-            for name in file.keys():  # noqa: SIM118
-                fill(targets[name], file.get_tensor(name))
+    if targets.keys() >= _names_in(checkpoint):
+        for path in _files(checkpoint):
+            load_tensors(targets, path)
+        return
+    # transformers saves some architectures (mixtures of experts) as they are published, with other names and shapes than it computes with.
+    causal = causal_model(model)
+    kind: Any = next(kind for kind in type(causal).__mro__ if not issubclass(kind, FSDPModule))
+    saved = kind.from_pretrained(checkpoint, dtype=causal.dtype, local_files_only=True)
+    for name, tensor in saved.state_dict().items():
+        fill(targets[name], tensor)
 
 
 def load_tensors(targets: dict[str, torch.Tensor], path: Path) -> None:
@@ -82,6 +89,14 @@ def load_tensors(targets: dict[str, torch.Tensor], path: Path) -> None:
     with safe_open(path, "pt") as file:
         for name in file.keys():  # noqa: SIM118
             fill(targets[name], file.get_tensor(name))
+
+
+def _names_in(checkpoint: Path) -> set[str]:
+    names: set[str] = set()
+    for path in _files(checkpoint):
+        with safe_open(path, "pt") as file:
+            names |= set(file.keys())
+    return names
 
 
 def _files(checkpoint: Path) -> list[Path]:

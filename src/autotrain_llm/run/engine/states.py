@@ -26,7 +26,7 @@ from autotrain_llm.run.engine.adapter_init import adapter_weights, load_adapter_
 from autotrain_llm.run.engine.background_writing import BackgroundWriting
 from autotrain_llm.run.engine.loading import save_config
 from autotrain_llm.run.engine.optimizers import use_averaged_weights
-from autotrain_llm.run.engine.sharding import reshard, whole
+from autotrain_llm.run.engine.sharding import is_sharded, reshard, whole
 from autotrain_llm.run.engine.state_file import load_state, save_state
 
 
@@ -105,13 +105,7 @@ class PlainStates(Trainer):
         return self._background.save if self._background is not None else sharded_states.save_now
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        folder = Path(resume_from_checkpoint)
-        if self.is_fsdp_enabled or has_parts(folder):
-            load_weights(self.model, folder)
-        elif isinstance(self.model, PeftModel):
-            load_adapter_weights(self.model, folder)
-        else:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        load_weights(self.model, Path(resume_from_checkpoint))
 
     def train(self, *arguments: Any, **settings: Any) -> Any:
         output = super().train(*arguments, **settings)
@@ -122,13 +116,7 @@ class PlainStates(Trainer):
     def _load_best_model(self) -> None:
         self.finish_checkpoint()
         use_averaged_weights(self.optimizer)  # before others take their place
-        best = Path(str(self.state.best_model_checkpoint))
-        if self.is_fsdp_enabled or has_parts(best):
-            load_weights(self.model, best)
-        elif isinstance(self.model, PeftModel):
-            load_adapter_weights(self.model, best)
-        else:
-            super()._load_best_model()
+        load_weights(self.model, Path(str(self.state.best_model_checkpoint)))
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The weights, without the pickle of the arguments that transformers writes beside them and nothing reads."""
@@ -224,7 +212,9 @@ class PlainStates(Trainer):
 def load_weights(model: Any, checkpoint: Path) -> None:
     """Load the weights of a checkpoint, in parts or whole, into a model, in parts or whole; for LoRA, those of the adapter."""
     reshard(model)
-    if isinstance(model, PeftModel):
+    if not isinstance(model, PeftModel):
+        sharded_states.load_model(model, checkpoint)
+    elif is_sharded(model):
         sharded_states.load_tensors(adapter_weights(model), checkpoint / ADAPTER_WEIGHTS)
     else:
-        sharded_states.load_model(model, checkpoint)
+        load_adapter_weights(model, checkpoint)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
 from autotrain_llm.context.output_dir import STREAM_FILE
 from autotrain_llm.data.load.row_stream import Position, RowStream
@@ -27,6 +27,7 @@ from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.run.engine.batches import RowGroups
 from autotrain_llm.run.engine.flat.batch import Row
+from autotrain_llm.run.engine.lazy_batches import LazyBatches
 from autotrain_llm.run.engine.loop import Loop
 from autotrain_llm.run.engine.objective import Sums
 from autotrain_llm.run.failures import RunFailed
@@ -206,8 +207,8 @@ class StreamedBatches:
             self._streams[index] = _Stream(self._open_stream(index, len(states)), index, states[index], self)
         self._next = step * accumulated
         self._note_states()
-        order = _BatchNumbers(args.max_steps * accumulated)
-        return _StreamLoader(_BatchesByNumber(self, len(order)), batch_sampler=order, collate_fn=self._collated)
+        # A run is one epoch: passes through the rows follow one another inside it.
+        return LazyBatches(self.batch, args.max_steps * accumulated, self._collated)
 
     def _collated(self, batch: list[list[Row]]) -> dict[str, Any]:
         (rows,) = batch
@@ -291,32 +292,3 @@ class StreamedBatches:
 
         gathered: list[Any] = gather_object([value])
         return gathered
-
-
-class _BatchNumbers(Sampler[list[int]]):
-    """The numbers of all batches of a run: of a resumed one the loop skips the first, without fetching them."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return ([number] for number in range(self.count))
-
-
-class _BatchesByNumber(Dataset[list[Row]]):
-    def __init__(self, source: StreamedBatches, count: int) -> None:
-        self.source, self.count = source, count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, number: int) -> list[Row]:
-        return self.source.batch(number)
-
-
-class _StreamLoader(DataLoader[Any]):
-    def set_epoch(self, epoch: int) -> None:
-        """A run is one epoch: passes through the rows follow one another inside it."""

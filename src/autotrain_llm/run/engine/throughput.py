@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from autotrain_llm.run.engine.flat.model import causal_model
+from autotrain_llm.run.engine.group import AllReduceSum
 from autotrain_llm.run.engine.peak_flops import Peak
 
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
@@ -74,9 +75,7 @@ class Throughput:
         if self.since is not None:
             self.since += seconds
 
-    def take(
-        self, processes: int, over_processes: Callable[[torch.Tensor], torch.Tensor], device: Any
-    ) -> dict[str, float]:
+    def take(self, processes: int, over_processes: AllReduceSum, device: Any) -> dict[str, float]:
         """The metrics, by the names in docs/metrics.md."""
         if self.since is None:
             return {}

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from accelerate.utils import gather_object
-from torch import nn
 from transformers import PreTrainedModel
 
 from autotrain_llm.config.metric_choice import LIBRARY
@@ -107,7 +106,7 @@ class Scores:
         """The scores of the rows of all processes, by metric."""
         metrics: dict[str, float] = {}
         for score in self.scores.values():
-            score.sums[:] = _all_reduce_sum(score.sums, loop)
+            score.sums[:] = loop.array_over_processes(score.sums)
             metrics |= score.result()
         for metric in self.library:
             if loop.args.world_size > 1:
@@ -179,7 +178,7 @@ class GeneratedAnswers:
             for predictions in self.predictor.predictions(causal, self._prompts(loop)):
                 counts += self._score(predictions, file, loop.state.global_step)
         metrics = self.scores.results(loop)
-        rows, finished, tokens = _all_reduce_sum(counts, loop)
+        rows, finished, tokens = loop.array_over_processes(counts).tolist()
         return metrics | ({"answers/finished": finished / rows, "answers/tokens": tokens / rows} if rows else {})
 
     def _prompts(self, loop: Loop) -> Iterator[EvalPrompt]:
@@ -202,11 +201,11 @@ class GeneratedAnswers:
     @contextmanager
     def _for_generation(self, loop: Loop) -> Iterator[PreTrainedModel]:
         """The causal language model inside the loop's model, as generation needs it."""
-        self.layout.for_generation(model_of(loop), True)
+        self.layout.for_generation(loop.unwrapped, True)
         try:
-            yield causal_model(model_of(loop))
+            yield causal_model(loop.unwrapped)
         finally:
-            self.layout.for_generation(model_of(loop), False)
+            self.layout.for_generation(loop.unwrapped, False)
 
 
 def _line(prediction: Prediction, scores: Mapping[str, float], step: int) -> dict[str, Any]:
@@ -277,7 +276,7 @@ class RewardScores:
 
     def measure(self, loop: Loop) -> dict[str, float]:
         batches = loop.get_eval_dataloader()
-        model = model_of(loop).eval()
+        model = loop.unwrapped.eval()
         with self.predictions.writing(loop) as file, torch.no_grad(), loop.autocast():
             for indices, batch in zip(batches.order, batches, strict=True):
                 output = loop.layout.forward(model, loop.on_device(batch), loop.objective.compute)
@@ -326,19 +325,6 @@ def _file(predictions: Predictions | None, loop: Loop) -> Iterator[Any]:
         return
     with predictions.writing(loop) as file:
         yield file
-
-
-def model_of(loop: Loop) -> nn.Module:
-    """The model without its DDP wrapper."""
-    assert isinstance(loop.model, nn.Module)
-    return loop.model
-
-
-def _all_reduce_sum(sums: np.ndarray, loop: Loop) -> list[float]:
-    """The sums over all processes."""
-    if loop.args.world_size == 1:
-        return sums.tolist()
-    return loop.over_processes(torch.tensor(sums, dtype=torch.float64, device=loop.args.device)).tolist()
 
 
 def make_observers(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +10,7 @@ from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.context.output_dir import earlier_run
 from autotrain_llm.run.artifacts.metric_changes import MetricChange, compared_in
 from autotrain_llm.run.artifacts.records import finite
+from autotrain_llm.run.report.read import is_number, read_log
 
 OK, KEPT, LEFT_OUT, FAILED, REFUSED, INTERRUPTED, NOT_STARTED = (
     "ok", "kept", "left out", "failed", "refused", "interrupted", "not started",
@@ -97,27 +96,13 @@ def main_metric(folder: Path, trainer: str) -> MetricChange | None:
     """The headline metric of a run, before and after: of enhanced evaluation if it was made, else the first and the last evaluation, else the
     first and the last log of the training."""
     changes = {change.name: change for change in compared_in(folder) if change.change is not None}
-    entries = list(_entries(folder / "metrics.jsonl"))
+    entries = read_log(folder)
     for name in TRAINERS[trainer].headline:
         for key in (name, f"eval_{name}"):
             if key in changes:
                 return changes[key]
         for key in (f"eval_{name}", name):
-            values = [entry[key] for entry in entries if isinstance(entry.get(key), int | float)]
+            values = [entry[key] for entry in entries if is_number(entry.get(key))]
             if values:
                 return MetricChange(key, values[0] if len(values) > 1 else None, values[-1])
     return None
-
-
-def _entries(path: Path) -> Iterator[Mapping[str, Any]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict):
-            yield entry

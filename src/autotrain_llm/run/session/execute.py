@@ -28,12 +28,13 @@ from autotrain_llm.run.engine.allocator import keep_freed_memory, limit_cached_k
 from autotrain_llm.run.engine.loading import Loaded, tokenizer_disagrees
 from autotrain_llm.run.engine.loop import Loop
 from autotrain_llm.run.engine.sharding import collect, first_process_loads, is_sharded
+from autotrain_llm.run.engine.states import load_weights
 from autotrain_llm.run.evaluation.enhanced import EnhancedEvaluation
 from autotrain_llm.run.failures import RunFailed
 from autotrain_llm.run.report.write import REPORT, try_write_report
 from autotrain_llm.run.session.agreement import agree
 from autotrain_llm.run.session.callbacks import NOT_LOGGED, Recorder
-from autotrain_llm.run.session.resume import is_finished, restore, state_of
+from autotrain_llm.run.session.resume import is_finished, state_of
 from autotrain_llm.run.session.run_record import RunRecord
 from autotrain_llm.run.session.run_report import RunReport
 from autotrain_llm.run.session.trackers import Trackers
@@ -182,7 +183,7 @@ def _only_to_finish(session: Session, checkpoint: Path, recorder: Recorder) -> T
     state = state_of(checkpoint)
     best = state.best_model_checkpoint if session.plan.arguments.load_best_model_at_end else None
     source = Path(best) if best else checkpoint
-    restore(session.loaded, source)
+    load_weights(session.loaded.model, source)
     session.recipe.restore(session.loaded.model, source)
     recorder.history += [entry for entry in state.log_history if "train_runtime" not in entry]
     return state

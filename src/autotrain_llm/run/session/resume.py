@@ -5,20 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-from peft import PeftModel
-from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from autotrain_llm.context.output_dir import CHECKPOINT_FILE, STATE_FILE
 from autotrain_llm.context.resumed_run import EARLY_STOPPING
 from autotrain_llm.declare.document import parse_json
-from autotrain_llm.declare.parts import has_parts
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.run.artifacts.checkpoint_list import METRIC, write_list
-from autotrain_llm.run.engine.adapter_init import load_adapter_weights
-from autotrain_llm.run.engine.loading import Loaded
 from autotrain_llm.run.engine.optimizers import DECAYED, FAST
-from autotrain_llm.run.engine.states import load_weights
 
 
 def state_of(checkpoint: Path) -> TrainerState:
@@ -123,22 +117,3 @@ class SaveBest(TrainerCallback):
             value > state.best_metric if args.greater_is_better else value < state.best_metric
         )
         control.should_save = control.should_save or is_better
-
-
-def restore(loaded: Loaded, checkpoint: Path) -> None:
-    """Load the weights of a checkpoint into the model; for LoRA, those of the adapter."""
-    if has_parts(checkpoint):
-        load_weights(loaded.model, checkpoint)
-        return
-    if isinstance(loaded.model, PeftModel):
-        load_adapter_weights(loaded.model, checkpoint)
-        return
-    index = checkpoint / "model.safetensors.index.json"
-    names = ["model.safetensors"]
-    if index.exists():
-        names = sorted(set(parse_json(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    weights: dict[str, Any] = {}
-    for name in names:
-        weights |= load_file(checkpoint / name)
-    loaded.model.load_state_dict(weights, strict=False)  # not strict: tied tensors are saved once
-    loaded.model.tie_weights()

@@ -19,12 +19,12 @@ from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.output_dir import find_output, status_of, step_of
 from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.planning.plan import Plan, SweepPlan
 from autotrain_llm.planning.run_inputs import inputs_of
 from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.failures import EnvironmentFailed, Interrupted, RunFailed
+from autotrain_llm.run.report.read import read_log
 from autotrain_llm.run.session.execute import execute
 from autotrain_llm.run.session.run_report import RunReport
 from autotrain_llm.run.sweep.initial_weights import InitialWeights
@@ -188,24 +188,13 @@ class Trials:
 
 def _evaluations(folder: Path, metric: str, until: int) -> dict[int, float]:
     """The metric of the evaluations before a run was stopped, by step."""
-    entries = [entry for entry in history_of(folder) if 0 < entry.get("step", 0) <= until]
+    entries = [entry for entry in history_of(folder) if 0 < entry["step"] <= until]
     return {int(entry["step"]): entry[metric] for entry in entries if entry.get(metric) is not None}
 
 
 def history_of(folder: Path) -> list[dict[str, float]]:
-    """The logged metrics of a run, a dictionary a step. The last line of a run that was killed may be cut."""
-    try:
-        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    entries = []
-    for line in lines:
-        try:
-            entry = parse_json(line)
-        except ValueError:
-            continue
-        entries.append({name: value for name, value in entry.items() if name != "time"})
-    return entries
+    """The logged metrics of a run, a dictionary a step."""
+    return [{name: value for name, value in entry.items() if name != "time"} for entry in read_log(folder)]
 
 
 def base_of(config: Config, sweep: SweepPlan) -> Config:

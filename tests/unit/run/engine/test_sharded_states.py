@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from transformers import AutoModelForCausalLM
 
 from autotrain_llm.declare.parts import SHARDED_MODEL, has_parts
 from autotrain_llm.models.weights import read_weights
 from autotrain_llm.run.engine.sharded_states import load_model, load_optimizer, save_model, save_optimizer
 from autotrain_llm.run.engine.state_file import save_state
+from support.architecture_configs import DECODERS, small_config
 
 
 class Tied(nn.Module):
@@ -70,3 +73,15 @@ def test_the_shapes_of_a_model_in_parts_are_those_of_whole_tensors(tmp_path: Pat
     weights = read_weights(tmp_path)
     assert {name: tensor.shape for name, tensor in weights.tensors.items()} == {"weight": (5, 4), "bias": (6,)}
     assert not weights.missing and not weights.damaged
+
+
+@pytest.mark.parametrize("model_type", DECODERS)
+def test_whole_weights_come_back_where_the_files_have_other_names_than_the_model(
+    model_type: str, tmp_path: Path
+) -> None:
+    """transformers writes the experts of a mixture one by one, and computes with all of them in one tensor."""
+    one, other = (AutoModelForCausalLM.from_config(small_config(model_type)) for _ in range(2))
+    one.save_pretrained(tmp_path)
+    load_model(other, tmp_path)
+    assert one.state_dict().keys() == other.state_dict().keys()
+    assert all(torch.equal(weight, other.state_dict()[name]) for name, weight in one.state_dict().items())

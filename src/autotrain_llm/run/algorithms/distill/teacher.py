@@ -30,6 +30,7 @@ from autotrain_llm.run.engine.flat.distillation_loss import (
 )
 from autotrain_llm.run.engine.flat.model import HIDDEN, causal_model, flat_head
 from autotrain_llm.run.engine.flat.tiled_head import Head
+from autotrain_llm.run.engine.group import AllReduceSum
 from autotrain_llm.run.engine.layouts import BatchLayout, Flat, prepare_second_model
 from autotrain_llm.run.engine.loading import (
     Loaded,
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 
 LOW_COVERAGE = 0.5  # mean probability of the cached tokens below which a run says how to raise it
 Rows = dict[str, ManyRows]
-AllReduceSum = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass

@@ -20,6 +20,7 @@ from autotrain_llm.planning.reference_model import BEFOREHAND
 from autotrain_llm.planning.run_inputs import RunInputs
 from autotrain_llm.run.engine.answer_items import Preferences
 from autotrain_llm.run.engine.flat.model import LOGPROBS
+from autotrain_llm.run.engine.group import AllReduceSum
 from autotrain_llm.run.engine.layouts import BatchLayout
 from autotrain_llm.run.engine.loading import Loaded
 from autotrain_llm.run.engine.logps import sequence_logps
@@ -76,9 +77,7 @@ class ReferenceLogps:
                 logps[chunk.start : chunk.stop] = sums.reshape(len(chunk), -1)
         return loop.over_processes(logps).cpu().numpy()
 
-    def augment(
-        self, batch: dict[str, Any], model: nn.Module, over_processes: Callable[[torch.Tensor], torch.Tensor]
-    ) -> dict[str, Any]:
+    def augment(self, batch: dict[str, Any], model: nn.Module, over_processes: AllReduceSum) -> dict[str, Any]:
         """The batch with `reference` and `kl` where they are missing. `model` is the policy; `over_processes` all-reduces a sum."""
         if "mismatched" in batch:  # one forward for both answers to a prompt, so that the prompt is computed once
             own, mismatched = self.reference_logps(batch["both"], model).reshape(-1, 2).unbind(1)
@@ -95,7 +94,7 @@ class ReferenceLogps:
         batch: Mapping[str, Any],
         reference: torch.Tensor,
         model: nn.Module,
-        over_processes: Callable[[torch.Tensor], torch.Tensor],
+        over_processes: AllReduceSum,
     ) -> torch.Tensor:
         """The mean log-ratio of policy and `reference` (answers,) over the answers of all processes, clamped at zero."""
         with torch.no_grad(), evaluating(model):

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
-from torch.utils.data import Sampler as Order
+from torch.utils.data import DataLoader
 
 from autotrain_llm.data.order import no_grad_batches
 from autotrain_llm.data.rows import TokenRows
@@ -54,7 +53,8 @@ from autotrain_llm.run.generation.sampler import Sampler
 from autotrain_llm.run.generation.types import Sample
 
 if TYPE_CHECKING:
-    from autotrain_llm.run.engine.loop import Loop
+    from autotrain_llm.run.engine.lazy_batches import LazyBatches
+from autotrain_llm.run.engine.loop import Loop
 
 TRAINING, EVALUATION = 0, 1  # part of the sampling seeds
 EXACT = torch.float64  # dtype of sums
@@ -86,7 +86,7 @@ class RolloutWorker:
         own_rows = np.array_split(np.arange(len(rows)), processes)[process]
         first, last = (int(own_rows[0]), int(own_rows[-1]) + 1) if len(own_rows) else (0, 0)
         prompts = [self.prompts[int(row)][0] for row in rows[first:last]]
-        policy = policy_of(loop)
+        policy = loop.unwrapped
         with gathered(policy):
             samples = self.sampler.sample(policy, prompts, seeds[first * each : last * each], per_prompt=each)
         answered_rows = [int(row) for row in rows[first:last] for _ in range(each)]
@@ -98,7 +98,7 @@ class RolloutWorker:
     def compute_tokens(self, loop: Loop, answers: Answers, *, values: bool) -> dict[str, np.ndarray]:
         """For each answer token, float64 (tokens,): `logprobs` and `entropy` of the policy, with `values` the value head's `values` and the
         `baseline` if there is one, and the `reference` log-probability if there is a reference."""
-        outputs = self._forward_logps(loop, answers, policy_of(loop), VALUES if values else LOGPROBS)
+        outputs = self._forward_logps(loop, answers, loop.unwrapped, VALUES if values else LOGPROBS)
         columns = {"logprobs": outputs[0], "entropy": outputs[1]}
         if values:
             columns["values"] = outputs[2]
@@ -109,7 +109,7 @@ class RolloutWorker:
         if self.reference is not None:
             if self.reference.model is not None:
                 loop.place(self.reference.model)
-            with self.reference.activated(policy_of(loop)) as reference:
+            with self.reference.activated(loop.unwrapped) as reference:
                 columns["reference"] = self._forward_logps(loop, answers, reference, LOGPROBS)[0]
         return columns
 
@@ -123,7 +123,7 @@ class RolloutWorker:
 
     def logprobs(self, loop: Loop, answers: Answers) -> np.ndarray:
         """The policy's log-probability of each token of these answers, float64 (tokens,)."""
-        return self._forward_logps(loop, answers, policy_of(loop), LOGPROBS)[0]
+        return self._forward_logps(loop, answers, loop.unwrapped, LOGPROBS)[0]
 
     def _forward_logps(self, loop: Loop, answers: Answers, model: nn.Module, compute: str) -> np.ndarray:
         """Log-probabilities, entropies and values (3, tokens)."""
@@ -149,20 +149,7 @@ class RolloutWorker:
             for row, values in enumerate(forward(batch)):
                 if values is not None:
                     outputs[row, positions] = values.double().cpu().numpy()
-        return all_reduce_sum(outputs, loop)
-
-
-def policy_of(loop: Loop) -> nn.Module:
-    """The trained model without its DDP wrapper, under which all processes would have to call it equally often."""
-    model: Any = loop.model
-    return model
-
-
-def all_reduce_sum(array: np.ndarray, loop: Loop) -> np.ndarray:
-    """The sum of the arrays of all processes."""
-    if loop.args.world_size == 1:
-        return array
-    return loop.over_processes(torch.from_numpy(array).to(loop.args.device)).cpu().numpy()
+        return loop.array_over_processes(outputs)
 
 
 def gather_rollouts(
@@ -178,7 +165,7 @@ def gather_rollouts(
     metadata = np.zeros((count, 3), dtype=np.int64)
     metadata[own, :2] = [(len(sample.completion), sample.finished) for sample in samples] or np.zeros((0, 2))
     metadata[own, 2] = truncated
-    metadata = all_reduce_sum(metadata, loop)
+    metadata = loop.array_over_processes(metadata)
     lengths, finished, truncated = metadata[:, 0], metadata[:, 1].astype(bool), metadata[:, 2].astype(bool)
     starts = np.cumsum(lengths) - lengths
     ids = np.zeros(int(lengths.sum()), dtype=np.int64)
@@ -186,8 +173,8 @@ def gather_rollouts(
         ids[starts[index] : starts[index] + lengths[index]] = sample.completion
     all_scores = np.zeros((count, scores.shape[1]))
     all_scores[own] = scores
-    answers = Answers(rows, all_reduce_sum(ids, loop).astype(np.int32), lengths, finished, truncated)
-    return answers, all_reduce_sum(all_scores, loop)
+    answers = Answers(rows, loop.array_over_processes(ids).astype(np.int32), lengths, finished, truncated)
+    return answers, loop.array_over_processes(all_scores)
 
 
 class RolloutSource:
@@ -213,11 +200,11 @@ class RolloutSource:
 
     def batches(self, loop: Loop) -> DataLoader[Any]:
         self._loop = loop
-        order = _StepOrder(self.schedule.steps_of_epoch, loop.args.gradient_accumulation_steps)
-        return _RolloutLoader(
-            _MicroBatches(self, order),
-            batch_sampler=order,
-            collate_fn=RolloutCollator(self.worker.layout.collate, self.worker.prompts),
+        accumulated = loop.args.gradient_accumulation_steps
+        return LazyBatches(
+            lambda number: self.micro_batch(*divmod(number, accumulated)),
+            self.schedule.steps_of_epoch * accumulated,
+            RolloutCollator(self.worker.layout.collate, self.worker.prompts),
         )
 
     def on_batch_end(self, metrics: Sums) -> None:
@@ -228,7 +215,7 @@ class RolloutSource:
     def saving(self, folder: Path) -> Iterator[None]:
         assert self._loop is not None and self.rollout is not None
         self._decide_whether_to_stop()
-        model = policy_of(self._loop)
+        model = self._loop.unwrapped
         with without_value_head(model):
             yield
         save_value_head(model, folder, is_first=self._loop.args.should_save)
@@ -278,7 +265,7 @@ class RolloutSource:
         rows = self.estimator.prompts(schedule, number)
         seeds = schedule.seeds_of(TRAINING, number, count=len(rows) * schedule.answers_each)
         answers, scores = worker.sample_answers(loop, rows, seeds, schedule.answers_each)
-        columns = worker.compute_tokens(loop, answers, values=value_head_of(policy_of(loop)) is not None)
+        columns = worker.compute_tokens(loop, answers, values=value_head_of(loop.unwrapped) is not None)
         rewards = worker.rewards.total(scores)
         rollout = RolloutBatch(
             answers.rows,
@@ -435,42 +422,3 @@ class SampleLog:
             "reward": float(rollout.rewards[index]),
             "rewards": {name: float(rollout.scores[index, column]) for column, name in enumerate(worker.rewards.names)},
         }
-
-
-class _StepOrder(Order[list[tuple[int, int]]]):
-    """The keys of an epoch's micro-batches: (step of the run, index within the step)."""
-
-    def __init__(self, steps: int, micro_batches: int) -> None:
-        self.steps, self.micro_batches, self.epoch = steps, micro_batches, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.steps * self.micro_batches
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for step in range(self.epoch * self.steps, (self.epoch + 1) * self.steps):
-            for index in range(self.micro_batches):
-                yield [(step, index)]
-
-
-class _MicroBatches(Dataset[MicroBatch]):
-    """Micro-batches by key; fetching one samples a new rollout if needed."""
-
-    def __init__(self, rollouts: RolloutSource, order: _StepOrder) -> None:
-        self.rollouts, self.order = rollouts, order
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __getitem__(self, key: tuple[int, int]) -> MicroBatch:
-        return self.rollouts.micro_batch(*key)
-
-
-class _RolloutLoader(DataLoader[Any]):
-    """A loader without shuffling, whose order follows the epoch."""
-
-    def set_epoch(self, epoch: int) -> None:
-        order: Any = self.batch_sampler
-        order.set_epoch(epoch)

@@ -297,7 +297,7 @@ class _Projections(torch.autograd.Function):
         )
         if x_gradient is not None:
             x_gradient = x_gradient.view(*gradients[0].shape[:-1], -1)
-        parameters = [matrix for projection in projections for matrix in (projection.a, projection.b)]
+        parameters = _parameters(projections)
         return x_gradient, None, None, *_in_dtypes_of([projections], own, parameters)
 
 
@@ -341,7 +341,7 @@ class _GatedMlp(torch.autograd.Function):
         )
         if x_gradient is not None:
             x_gradient = x_gradient.view(*gradient.shape[:-1], -1)
-        parameters = [matrix for group in groups for projection in group for matrix in (projection.a, projection.b)]
+        parameters = [matrix for group in groups for matrix in _parameters(group)]
         return x_gradient, None, None, None, *_in_dtypes_of(groups, own, parameters)
 
 

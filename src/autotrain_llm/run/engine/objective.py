@@ -53,7 +53,7 @@ class Objective:
 
 def next_token() -> Objective:
     """Cross entropy of the trained tokens, in nats: a mean over tokens."""
-    return Objective(LOSS, _summed_loss, _targets, _token_metrics, _perplexity)
+    return Objective(LOSS, _summed_loss, count_targets, _token_metrics, _perplexity)
 
 
 def _summed_loss(output: FlatOutput, batch: Batch) -> torch.Tensor:
@@ -61,8 +61,19 @@ def _summed_loss(output: FlatOutput, batch: Batch) -> torch.Tensor:
     return output.loss
 
 
-def _targets(batch: Batch) -> int:
+def count_targets(batch: Batch) -> int:
+    """The items of an objective that is a mean over the tokens that are trained on."""
     return int(batch["target_labels"].numel())
+
+
+def count_answers(batch: Batch) -> int:
+    """The items of an objective that is a mean over answers."""
+    return int(batch["answers"])
+
+
+def count_pairs(batch: Batch) -> int:
+    """The items of an objective that is a mean over pairs of answers."""
+    return int(batch["answers"]) // 2
 
 
 def _token_metrics(output: FlatOutput, batch: Batch) -> Sums:

@@ -20,6 +20,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from autotrain_llm.context.environment import environment
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.run.engine.flat.model import SCORE_HEADS, VALUE_HEAD, causal_model, decoder_layers
 
@@ -83,15 +84,9 @@ def first_process_loads(plan: Plan) -> Iterator[None]:
     if not plan.is_sharded or plan.layout.name == "padded":
         yield
         return
-    kept = {name: os.environ.get(name) for name in READ_BY_TRANSFORMERS}
-    enable_fsdp_ram_efficient_loading()
-    try:
+    with environment({name: os.environ.get(name) for name in READ_BY_TRANSFORMERS}):
+        enable_fsdp_ram_efficient_loading()
         yield
-    finally:
-        for name, value in kept.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 def _replace_parameters(model: nn.Module, other: Callable[[int], nn.Parameter]) -> None:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from autotrain_llm.declare.document import parse_json
@@ -51,12 +50,11 @@ class Evaluations(TrainerCallback):
         self.results[DURING] = [entry for entry in document.get(DURING) or [] if entry.get("step", 0) <= step]
 
     def before(self, loop: Loop) -> None:
-        """Evaluate the model before training. The random state is restored, so that training is the same with and without it."""
+        """Evaluate the model before training."""
         if self.resumed:
             return
         self.progress.stage("Evaluating before training")
-        devices = [loop.args.device] if loop.args.device.type == "cuda" else []
-        with self._in(BEFORE), torch.random.fork_rng(devices):
+        with self._in(BEFORE):
             loop.evaluate()
 
     def after(self, loop: Loop, step: int) -> None:

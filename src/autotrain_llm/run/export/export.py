@@ -26,6 +26,7 @@ from autotrain_llm.run.artifacts.saving import PART
 from autotrain_llm.run.engine.classifiers import load_classifier
 from autotrain_llm.run.engine.loading import DTYPES, dtype_of, from_located, keep_config, make_writable
 from autotrain_llm.run.engine.loading import merge as merge_adapter
+from autotrain_llm.run.generation.answering import loading_options
 
 # What lies beside the weights of a model, and belongs to it.
 COMPANIONS = (
@@ -114,7 +115,7 @@ def _whole_model(checked: CheckedExport, dtype: str, is_rounded: bool) -> tuple[
     An adapter is merged in float32: in half precision its small changes would be rounded away.
     """
     metadata = _model_of(checked)
-    options = _options(checked)
+    options = loading_options(checked.config, checked.context.token)
     if metadata.is_classifier:
         names = metadata.score_names
         model, _ = load_classifier(metadata.located, torch.float32, options, num_labels=len(names))
@@ -148,17 +149,6 @@ def _log_probabilities(model: Any, checked: CheckedExport) -> torch.Tensor:
     ids = torch.tensor(tokenizer.encode_batch([SAMPLE])[0][:LONGEST_SAMPLE])[None]
     with torch.no_grad():
         return model(input_ids=ids).logits[0].float().log_softmax(-1)
-
-
-def _options(checked: CheckedExport) -> dict[str, Any]:
-    config = checked.config
-    named = {
-        "revision": config.revision,
-        "cache_dir": config.cache_dir,
-        "trust_remote_code": config.trust_remote_code,
-        "token": checked.context.token,
-    }
-    return {name: value for name, value in named.items() if value is not None} | {"local_files_only": config.offline}
 
 
 def _take_generation_config(model: Any, metadata: ModelMetadata) -> None:

@@ -13,8 +13,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,6 +24,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from autotrain_llm.context.cluster import PORT, Cluster, host_and_port
+from autotrain_llm.context.environment import environment
 from autotrain_llm.context.output_dir import checkpoints_in, is_complete
 from autotrain_llm.context.signals import handled
 from autotrain_llm.declare.finding import Finding, Refused
@@ -66,7 +67,7 @@ def launch(order: Order, cluster: Cluster, watch: ProgressCallback | None, secre
     }
     stopping = _Stopping(folder.path)
     try:
-        with _environment({**variables, **secrets}), handled(stopping.receive):
+        with environment({**variables, **secrets}), handled(stopping.receive):
             agent.start()
             while agent.is_alive():
                 select.select([events.descriptor], [], [], INTERVAL)
@@ -138,21 +139,6 @@ def _threads(plan: LaunchPlan) -> int:
     """The threads of each process: the cores of this machine, shared."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // plan.processes)
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """A context in which these variables are set, for the processes that are started in it."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 class _Stopping:

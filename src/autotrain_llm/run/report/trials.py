@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -121,9 +122,7 @@ def _why(trial: Mapping[str, Any]) -> str:
 
 
 def _states(trials: list[Trial]) -> str:
-    counts: dict[str, int] = {}
-    for trial in trials:
-        counts[trial.state] = counts.get(trial.state, 0) + 1
+    counts = Counter(trial.state for trial in trials)
     return ", ".join(f"{count} {state}" for state, count in counts.items())
 
 

@@ -17,13 +17,14 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+from autotrain_llm.context.environment import environment
 from autotrain_llm.context.machine import Machine
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.planning.plan import Plan
@@ -304,7 +305,7 @@ class _Trackio:
         self.trackio = import_module("trackio")
         for name in ("trackio", "trackio.run", "trackio.utils"):  # it has no quiet mode
             vars(import_module(name))["print"] = lambda *texts, **options: None
-        with _hidden(SERVERS["trackio"] if run.is_offline else ()):
+        with environment(dict.fromkeys(SERVERS["trackio"] if run.is_offline else ())):
             opened = self.trackio.init(
                 project=run.project,
                 name=run.name,
@@ -325,16 +326,6 @@ class _Trackio:
 
     def close(self, status: str) -> None:
         self.trackio.finish()
-
-
-@contextlib.contextmanager
-def _hidden(variables: Sequence[str]) -> Iterator[None]:
-    """Without these environment variables."""
-    values = {name: os.environ.pop(name) for name in variables if name in os.environ}
-    try:
-        yield
-    finally:
-        os.environ.update(values)
 
 
 def _database_of(run: TrackedRun) -> Path:

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -159,9 +160,6 @@ def summary(trials: Sequence[Trial], sweep: SweepPlan, importances: Mapping[str,
     """The report's `sweep`, as JSON."""
     best = best_of(trials, sweep.direction)
     own = next((trial.metric for trial in trials if trial.own and trial.metric is not None), None)
-    counts: dict[str, int] = {}
-    for trial in trials:
-        counts[trial.state] = counts.get(trial.state, 0) + 1
     shown = best and {name: getattr(best, name) for name in ("number", "values", "metric", "folder", "host")}
     document: dict[str, Any] = finite(
         {
@@ -170,7 +168,7 @@ def summary(trials: Sequence[Trial], sweep: SweepPlan, importances: Mapping[str,
             "direction": sweep.direction,
             "best": shown,
             "own_metric": own,
-            "counts": counts,
+            "counts": dict(Counter(trial.state for trial in trials)),
             "importances": dict(importances),
         }
     )

@@ -12,7 +12,7 @@ from autotrain_llm.run.algorithms.preference.logps import chosen_metrics, pair_l
 from autotrain_llm.run.algorithms.preference.losses import LOSSES
 from autotrain_llm.run.engine.flat.model import LOGPROBS, FlatOutput
 from autotrain_llm.run.engine.logps import lengths, sequence_logps
-from autotrain_llm.run.engine.objective import Batch, Objective, Sums, mean_of
+from autotrain_llm.run.engine.objective import Batch, Objective, Sums, count_answers, count_pairs, mean_of
 
 
 def dpo(settings: Mapping[str, Any]) -> Objective:
@@ -33,7 +33,7 @@ def dpo(settings: Mapping[str, Any]) -> Objective:
             **chosen_metrics(output, batch, _chosen_of_pairs(batch)),
         }
 
-    return Objective(LOGPROBS, loss, _pairs, batch_metrics, perplexity)
+    return Objective(LOGPROBS, loss, count_pairs, batch_metrics, perplexity)
 
 
 def orpo(settings: Mapping[str, Any]) -> Objective:
@@ -66,7 +66,7 @@ def orpo(settings: Mapping[str, Any]) -> Objective:
             **chosen_metrics(output, batch, _chosen_of_pairs(batch)),
         }
 
-    return Objective(LOGPROBS, loss, _pairs, batch_metrics, perplexity)
+    return Objective(LOGPROBS, loss, count_pairs, batch_metrics, perplexity)
 
 
 def log_odds(logprob: torch.Tensor) -> torch.Tensor:
@@ -103,7 +103,7 @@ def kto(settings: Mapping[str, Any]) -> Objective:
             **chosen_metrics(output, batch, labels),
         }
 
-    return Objective(LOGPROBS, loss, _answers, batch_metrics, _margin)
+    return Objective(LOGPROBS, loss, count_answers, batch_metrics, _margin)
 
 
 def _margin(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -116,11 +116,3 @@ def _margin(metrics: Mapping[str, float]) -> dict[str, float]:
 def _chosen_of_pairs(batch: Batch) -> torch.Tensor:
     """Which answers are the chosen ones of their pairs (answers,): chosen and rejected alternate."""
     return torch.arange(int(batch["answers"])) % 2 == 0
-
-
-def _pairs(batch: Batch) -> int:
-    return int(batch["answers"]) // 2
-
-
-def _answers(batch: Batch) -> int:
-    return int(batch["answers"])

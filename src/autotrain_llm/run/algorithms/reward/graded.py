@@ -12,7 +12,7 @@ from autotrain_llm.data.rows import TokenRows
 from autotrain_llm.run.engine.answer_items import AnswerItem, Preferences, split_at_answer
 from autotrain_llm.run.engine.flat.model import SCORES, FlatOutput
 from autotrain_llm.run.engine.layouts import PromptGroup
-from autotrain_llm.run.engine.objective import Batch, Objective, Sums, mean_of
+from autotrain_llm.run.engine.objective import Batch, Objective, Sums, count_answers, mean_of
 
 MOMENTS = ("x", "y", "xx", "yy", "xy")
 
@@ -67,7 +67,7 @@ def regression(labels: Sequence[str]) -> Objective:
         known = {f"correlation/{label}": value for label, value in each.items() if math.isfinite(value)}
         return {**known, "correlation": sum(known.values()) / len(known)} if known else {}
 
-    return Objective(SCORES, loss, _rows, batch_metrics, correlations)
+    return Objective(SCORES, loss, count_answers, batch_metrics, correlations)
 
 
 def classification(labels: Sequence[str]) -> Objective:
@@ -83,16 +83,12 @@ def classification(labels: Sequence[str]) -> Objective:
         each = {f"accuracy/{label}": mean_of(is_right[classes == at]) for at, label in enumerate(labels)}
         return {"accuracy": mean_of(is_right), **each}
 
-    return Objective(SCORES, loss, _rows, batch_metrics)
+    return Objective(SCORES, loss, count_answers, batch_metrics)
 
 
 def _outputs(output: FlatOutput, count: int) -> torch.Tensor:
     assert output.scores is not None
     return output.scores.reshape(-1, count)
-
-
-def _rows(batch: Batch) -> int:
-    return int(batch["answers"])
 
 
 def _pearson(x: float, y: float, xx: float, yy: float, xy: float) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from autotrain_llm.run.engine.flat.model import SCORES, FlatOutput
-from autotrain_llm.run.engine.objective import Batch, Objective, Sums, mean_of, number_on
+from autotrain_llm.run.engine.objective import Batch, Objective, Sums, count_pairs, mean_of, number_on
 
 BINS = 10
 BIN = "_calibration_"
@@ -26,7 +26,7 @@ def pairwise(settings: Mapping[str, Any]) -> Objective:
         chosen, rejected = _sides(output)
         return pairwise_loss(chosen, rejected, smoothing).sum()
 
-    return Objective(SCORES, loss, _pairs, _batch_metrics, _calibration, _extremes)
+    return Objective(SCORES, loss, count_pairs, _batch_metrics, _calibration, _extremes)
 
 
 def pairwise_loss(chosen: torch.Tensor, rejected: torch.Tensor, smoothing: float) -> torch.Tensor:
@@ -38,10 +38,6 @@ def pairwise_loss(chosen: torch.Tensor, rejected: torch.Tensor, smoothing: float
 def _sides(output: FlatOutput) -> tuple[torch.Tensor, torch.Tensor]:
     assert output.scores is not None
     return output.scores[0::2], output.scores[1::2]
-
-
-def _pairs(batch: Batch) -> int:
-    return int(batch["answers"]) // 2
 
 
 def _batch_metrics(output: FlatOutput, batch: Batch) -> Sums:

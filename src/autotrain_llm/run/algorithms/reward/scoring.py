@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from autotrain_llm.run.engine.ahead import moved
 from autotrain_llm.run.engine.classifiers import PaddedScores
 
 BATCH = 16
@@ -19,9 +20,6 @@ def scores(model: Any, rows: Sequence[list[int]], padding: int) -> Iterator[list
     size = BATCH if model.config.get_text_config().pad_token_id is not None else 1
     for start in range(0, len(rows), size):
         batch = layout.collate([(ids, [False] * len(ids)) for ids in rows[start : start + size]])
-        batch = {
-            name: value.to(model.device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()
-        }
-        batch_scores = layout.forward(model, batch, layout.name).scores
+        batch_scores = layout.forward(model, moved(batch, model.device), layout.name).scores
         assert batch_scores is not None
         yield from batch_scores.reshape(len(rows[start : start + size]), -1).tolist()

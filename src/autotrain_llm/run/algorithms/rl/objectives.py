@@ -9,7 +9,7 @@ import torch
 
 from autotrain_llm.run.algorithms.rl.losses import clipped_policy_loss, clipped_share, clipped_value_loss, k3
 from autotrain_llm.run.engine.flat.model import LOGPROBS, VALUES, FlatOutput
-from autotrain_llm.run.engine.objective import Batch, Objective, Sums, mean_of
+from autotrain_llm.run.engine.objective import Batch, Objective, Sums, count_targets, mean_of
 
 APPROX_KL = "approx_kl"  # the divergence of the policy from the one that sampled the answers
 
@@ -74,7 +74,7 @@ def _policy_objective(
             **batch["rollout_metrics"],
         }
 
-    return Objective(compute, loss, _tokens, batch_metrics)
+    return Objective(compute, loss, count_targets, batch_metrics)
 
 
 def _logprobs(output: FlatOutput) -> torch.Tensor:
@@ -85,7 +85,3 @@ def _logprobs(output: FlatOutput) -> torch.Tensor:
 def _entropy(output: FlatOutput) -> torch.Tensor:
     assert output.entropy is not None
     return output.entropy
-
-
-def _tokens(batch: Batch) -> int:
-    return int(batch["target_labels"].numel())

@@ -25,6 +25,7 @@ from autotrain_llm.declare.finding import Refused
 from autotrain_llm.planning.kinds import FUNCTION, MODEL
 from autotrain_llm.planning.plan import Plan, RewardPlan
 from autotrain_llm.planning.run_inputs import RunInputs
+from autotrain_llm.run.engine.ahead import moved
 from autotrain_llm.run.engine.classifiers import HEADS, FlatScores, PaddedScores, load_classifier
 from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.engine.loading import DTYPES, Loaded, loading_options
@@ -95,11 +96,7 @@ class RewardModel:
         with self._padding_token(rows) as padding:
             layout = self.flat or PaddedScores(padding)
             batch = layout.collate([(np.asarray(row, dtype=np.int32), np.zeros(len(row), dtype=bool)) for row in rows])
-            batch = {
-                name: value.to(self.device) if isinstance(value, torch.Tensor) else value
-                for name, value in batch.items()
-            }
-            scores = layout.forward(self.model, batch, layout.name).scores
+            scores = layout.forward(self.model, moved(batch, self.device), layout.name).scores
         assert scores is not None
         return scores.double().cpu().numpy().reshape(len(rows), -1)
 

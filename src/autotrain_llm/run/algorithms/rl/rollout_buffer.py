@@ -16,6 +16,7 @@ from autotrain_llm.planning.plan import RolloutSchedulePlan
 from autotrain_llm.planning.rollout_batches import steps_of_pass
 from autotrain_llm.run.engine.layouts import PromptGroup
 from autotrain_llm.run.engine.objective import Sums
+from autotrain_llm.run.generation.types import Sample
 
 FILE = "rollouts.npz"
 # Fields of a rollout and their keys in a batch.
@@ -50,6 +51,11 @@ class Answers:
     def completion(self, index: int) -> np.ndarray:
         start = int(self.starts[index])
         return self.ids[start : start + int(self.lengths[index])]
+
+    def sample(self, index: int, prompts: Any) -> Sample:
+        """One of these answers with its prompt, without log-probabilities; `prompts` are the prepared rows."""
+        prompt = np.asarray(prompts[int(self.rows[index // self.each])][0], dtype=np.int32)
+        return Sample(prompt, self.completion(index), bool(self.finished[index]), np.zeros(0, dtype=np.float32))
 
     def prompt_groups(self, indices: Sequence[int], prompts: Any) -> list[PromptGroup]:
         """These answers, adjacent ones to the same prompt in one group; `prompts` are the prepared rows."""
@@ -121,6 +127,12 @@ class RolloutBatch(Answers):
         return cls(**values)
 
 
+def sampling_seeds(*key: int, count: int) -> list[int]:
+    """`count` seeds that are derived from `key`."""
+    state = np.random.SeedSequence(key).generate_state(count, np.uint64)
+    return [int(value) >> 1 for value in state]  # 63 bits fit a signed integer
+
+
 @dataclass(frozen=True)
 class RolloutSchedule:
     """The sizes of rollouts, and the seeded order of prompts and answers."""
@@ -151,8 +163,7 @@ class RolloutSchedule:
 
     def seeds_of(self, *key: int, count: int) -> list[int]:
         """`count` sampling seeds, one for each answer, derived from the run's seed and `key`."""
-        state = np.random.SeedSequence((self.seed, *key)).generate_state(count, np.uint64)
-        return [int(value) >> 1 for value in state]  # 63 bits fit a signed integer
+        return sampling_seeds(self.seed, *key, count=count)
 
     def steps_of_pass(self, rollout: Answers) -> int:
         return steps_of_pass(len(rollout.lengths), self.answers_of_step)

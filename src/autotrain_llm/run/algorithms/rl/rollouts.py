@@ -33,6 +33,7 @@ from autotrain_llm.run.algorithms.rl.rollout_buffer import (
     RolloutCollator,
     RolloutSchedule,
     load_rollout,
+    sampling_seeds,
     save_rollout,
 )
 from autotrain_llm.run.algorithms.rl.value_head import (
@@ -268,11 +269,7 @@ class RolloutSource:
         columns = worker.compute_tokens(loop, answers, values=value_head_of(loop.unwrapped) is not None)
         rewards = worker.rewards.total(scores)
         rollout = RolloutBatch(
-            answers.rows,
-            answers.ids,
-            answers.lengths,
-            answers.finished,
-            answers.truncated,
+            **vars(answers),
             number=number,
             first_step=first_step,
             scores=scores,
@@ -350,8 +347,8 @@ class HeldOutRewards:
 
     def measure(self, loop: Loop) -> dict[str, float]:
         rows = np.arange(len(self.worker.prompts))
-        state = np.random.SeedSequence((self.seed, EVALUATION)).generate_state(len(rows), np.uint64)
-        answers, scores = self.worker.sample_answers(loop, rows, [int(value) >> 1 for value in state], 1)
+        seeds = sampling_seeds(self.seed, EVALUATION, count=len(rows))
+        answers, scores = self.worker.sample_answers(loop, rows, seeds, 1)
         columns = self.worker.compute_tokens(loop, answers, values=False)
         metrics = answer_metrics(answers, scores, self.worker.rewards)
         metrics["entropy"] = columns["entropy"]
@@ -371,15 +368,7 @@ class HeldOutRewards:
         """This process's part of the answers as text, with the metrics that have a value for each."""
         tokenizer = self.worker.sampler.tokenizer
         own = range(loop.args.process_index, len(answers.rows), loop.args.world_size)
-        samples = [
-            Sample(
-                np.asarray(self.worker.prompts[int(answers.rows[index])][0], dtype=np.int32),
-                answers.completion(index),
-                bool(answers.finished[index]),
-                np.zeros(0, dtype=np.float32),
-            )
-            for index in own
-        ]
+        samples = [answers.sample(index, self.worker.prompts) for index in own]
         named = {name: metrics[name] for name in metrics if name.startswith(("reward", "objective/kl"))}
         return [
             EvalAnswer(
@@ -411,12 +400,11 @@ class SampleLog:
                 file.write(json.dumps(self._entry(rollout, index, worker), ensure_ascii=False) + "\n")
 
     def _entry(self, rollout: RolloutBatch, index: int, worker: RolloutWorker) -> dict[str, Any]:
-        prompt = np.asarray(worker.prompts[int(rollout.rows[index // rollout.each])][0], dtype=np.int32)
-        sample = Sample(prompt, rollout.completion(index), bool(rollout.finished[index]), np.zeros(0, dtype=np.float32))
+        sample = rollout.sample(index, worker.prompts)
         return {
             "step": rollout.first_step + 1,  # the first step that trains on it
             "phase": rollout.number + 1,
-            "prompt": worker.sampler.tokenizer.decode(prompt.tolist()),
+            "prompt": worker.sampler.tokenizer.decode(sample.prompt.tolist()),
             "answer": texts([sample], worker.sampler.tokenizer)[0],
             "finished": sample.finished,
             "reward": float(rollout.rewards[index]),

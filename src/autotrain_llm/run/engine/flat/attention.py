@@ -239,7 +239,7 @@ def _blocks(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, args: A
     if args.softcap is None and query.dtype in HALF and _mean_span(args.segments) <= SHORT_SPAN:
         with torch.autocast(query.device.type, enabled=False):  # which would cast them back to half precision
             return _sdpa_per_segment(query.float(), key.float(), value.float(), args).to(value.dtype)
-    key, value = _gather_lineages(key, value, args.segments.offsets)
+    key, value = blocks.by_lineage(key, value, args.segments.offsets)
     return blocks.blocked_attention(query, key, value, args.segments, args.scaling, args.window, args.softcap)
 
 
@@ -256,7 +256,7 @@ def _mean_span(segments: Segments) -> float:
 
 def _flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, args: AttentionArgs) -> torch.Tensor:
     window, offsets = args.window, args.segments.offsets.to(query.device)
-    key, value = _gather_lineages(key, value, offsets)
+    key, value = blocks.by_lineage(key, value, offsets)
     output = _flash_function()(
         query[0].transpose(0, 1),
         key[0].transpose(0, 1),
@@ -281,7 +281,7 @@ def _varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, args: A
 def _torch_varlen(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, offsets: Offsets, scaling: float, window: int | None
 ) -> torch.Tensor:
-    key, value = _gather_lineages(key, value, offsets)
+    key, value = blocks.by_lineage(key, value, offsets)
     heads = query.shape[1] // key.shape[1]
     options: dict[str, Any] = {"scale": scaling, "window_size": (-1 if window is None else window - 1, 0)}
     if heads > 1 and "enable_gqa" in VARLEN_OPTIONS:
@@ -299,13 +299,6 @@ def _torch_varlen(
         **options,
     )
     return output[None]
-
-
-def _gather_lineages(key: torch.Tensor, value: torch.Tensor, offsets: Offsets) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keys and values in which each segment's lineage is contiguous: these kernels align the causal mask at the end."""
-    if offsets.order is None:
-        return key, value
-    return key.index_select(2, offsets.order), value.index_select(2, offsets.order)
 
 
 def _flex(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, args: AttentionArgs) -> torch.Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from autotrain_llm.planning.memory_model import BLOCK_SCORES, FEWEST_QUERIES, KEPT_PROBABILITIES
-from autotrain_llm.run.engine.flat.batch import Segments
+from autotrain_llm.run.engine.flat.batch import Offsets, Segments
 
 # Short segments share a block up to this many tokens: a masked product of 64 x 64 costs less than several small ones.
 SHARED_TOKENS = 64
@@ -73,7 +73,7 @@ def segment_attention(
     """Attention of a stream whose segments are given by `Offsets.queries` and `Offsets.parents`; no window and no softcap are 0. Shapes as in
     `attention.flat_attention`."""
     segments = _segments_of(offsets, parents)
-    key, value = _by_lineage(key, value, segments)
+    key, value = by_lineage(key, value, segments.offsets)
     inside = _Inside.of(query, key, value, scaling)
     with torch.autocast("cpu", enabled=False):
         output = attend(inside, _narrow_blocks(segments, window, query), softcap or None, segments.cache)
@@ -93,7 +93,7 @@ def segment_attention_backward(
     softcap: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     segments = _segments_of(offsets, parents)
-    inside = _Inside.of(query, *_by_lineage(key, value, segments), scaling)
+    inside = _Inside.of(query, *by_lineage(key, value, segments.offsets), scaling)
     blocks = _narrow_blocks(segments, window, query)
     with torch.autocast("cpu", enabled=False):
         query_grad, key_grad, value_grad = attend_backward(
@@ -139,13 +139,15 @@ def _known_segments(lengths: tuple[int, ...], parents: tuple[int, ...]) -> Segme
     return Segments(lengths, parents)
 
 
-def _by_lineage(key: torch.Tensor, value: torch.Tensor, segments: Segments) -> tuple[torch.Tensor, torch.Tensor]:
-    order = segments.offsets.order
-    return (key, value) if order is None else (key.index_select(2, order), value.index_select(2, order))
+def by_lineage(key: torch.Tensor, value: torch.Tensor, offsets: Offsets) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values in which each segment's lineage is contiguous: kernels align the causal mask at its end."""
+    if offsets.order is None:
+        return key, value
+    return key.index_select(2, offsets.order), value.index_select(2, offsets.order)
 
 
 def _in_stream(gradient: torch.Tensor, tensor: torch.Tensor, segments: Segments) -> torch.Tensor:
-    """The gradient of a tensor from that of what `_by_lineage` made of it."""
+    """The gradient of a tensor from that of what `by_lineage` made of it."""
     order = segments.offsets.order
     return gradient if order is None else tensor.new_zeros(tensor.shape).index_add_(2, order, gradient)
 

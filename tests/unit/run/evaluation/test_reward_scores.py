@@ -38,7 +38,7 @@ def written(examples: list[Example], valid: Any, labels: tuple[str, ...] | None,
     file = io.StringIO()
     outputs = iter(scores)
     loop: Any = SimpleNamespace(
-        model=torch.nn.Linear(1, 1),
+        unwrapped=torch.nn.Linear(1, 1),
         autocast=nullcontext,
         get_eval_dataloader=lambda: OfEvaluation([{}, {}]),
         layout=SimpleNamespace(forward=lambda *inputs: FlatOutput(scores=next(outputs))),

@@ -120,7 +120,7 @@ def finished(browser: Any, address: str, folder: Path) -> str:
     page.wait_for_url("**/run?folder=**")
     page.wait_for_selector(".badge:has-text('Finished')")
     page.wait_for_selector("iframe.report")
-    assert page.locator("polyline.curve").count() >= 2
+    assert page.locator("figure polyline").count() >= 2
     assert visit.faults == []
     visit.context.close()
     return "runs/sft-scratch-100k-1"

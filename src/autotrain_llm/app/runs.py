@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotrain_llm.app.drawing import Chart, Curve, chart
+from autotrain_llm.app.drawing import Chart, chart
 from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.config.resolved import GIVEN
 from autotrain_llm.context.output_dir import (
@@ -32,7 +32,7 @@ from autotrain_llm.declare.showable import showable
 from autotrain_llm.declare.text import duration, plain, without_point
 
 if TYPE_CHECKING:
-    from autotrain_llm.run.report.curves import PointsOf
+    from autotrain_llm.run.report.curves import Panel, PointsOf
     from autotrain_llm.run.report.read import RunFiles
     from autotrain_llm.run.report.trials import Sweep
 
@@ -344,16 +344,11 @@ def _finding(finding: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(finding.get(name) or "") for name in ("severity", "message", "code", "fix")}
 
 
-def _chart(panel: Any) -> Chart:
-    """A panel of the report as a chart: what is measured in training and in evaluation has one colour."""
-    from autotrain_llm.run.report.curves import label
+def _chart(panel: Panel) -> Chart:
+    """A panel of the report as a chart."""
+    from autotrain_llm.run.report.plots import curves_of
 
-    bases = list(dict.fromkeys(series.name.removeprefix("eval_") for series in panel.series))
-    curves = [
-        Curve(label(series.name), series.points, bases.index(series.name.removeprefix("eval_")), series.evaluated)
-        for series in panel.series
-    ]
-    return chart(panel.title, panel.unit, curves, panel.log_axis)
+    return chart(panel.title, panel.unit, curves_of(panel), panel.log_axis)
 
 
 def _time_left(line: Line, files: RunFiles) -> str:
@@ -427,6 +422,7 @@ def comparison_of(runs: Sequence[tuple[Path, str]]) -> Comparison:
     """Compare runs: (folder, path as shown)."""
     from autotrain_llm.run.report.curves import SPEED, label, panels, points_of
     from autotrain_llm.run.report.read import read_run
+    from autotrain_llm.run.report.svg import COLOURS, Curve
 
     lines = [line_of(folder, shown) for folder, shown in runs]
     documents = [run_document(folder) for folder, _ in runs]
@@ -453,7 +449,8 @@ def comparison_of(runs: Sequence[tuple[Path, str]]) -> Comparison:
             for series in panel.series:
                 title = label(series.name)
                 _, _, curves = charts.setdefault(title, (panel.unit, panel.log_axis, []))
-                curves.append(Curve(lines[index].name if short_names else lines[index].folder, series.points, index))
+                name = lines[index].name if short_names else lines[index].folder
+                curves.append(Curve(name, series.points, index % COLOURS + 1))
     drawn = [
         chart(title[0].upper() + title[1:], unit, curves, is_log) for title, (unit, is_log, curves) in charts.items()
     ]

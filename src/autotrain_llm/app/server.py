@@ -132,6 +132,7 @@ class AppServer:
             Route("/try/say", self.try_say, methods=["POST"]),
             Route("/try/stop", self.try_stop, methods=["POST"]),
             Route("/rule/{code}", self.rule),
+            Route("/plots.{ending:str}", self.plots),
             Mount("/static", StaticFiles(directory=HERE / "static")),
         ]
         handlers: Mapping[Any, Any] = dict.fromkeys((HTTPException, Outside, Kept), self._problem)
@@ -663,7 +664,16 @@ class AppServer:
             self.answering.interrupt()
         return JSONResponse({})
 
-    # ---- rules
+    # ---- rules and plots
+
+    async def plots(self, request: Request) -> Response:
+        """The style and the script of reports' plots."""
+        from autotrain_llm.run.report.page import resource
+
+        kind = {"css": "text/css", "js": "text/javascript"}.get(request.path_params["ending"])
+        if kind is None:
+            raise HTTPException(404)
+        return Response(resource(f"plots.{request.path_params['ending']}"), media_type=kind)
 
     async def rule(self, request: Request) -> Response:
         from autotrain_llm.checks.rules.every import every_rule
@@ -683,6 +693,8 @@ def _of_stages(form: StagedForm) -> dict[str, Any]:
 
 def _environment() -> jinja2.Environment:
     """Templates, in which every text is escaped."""
+    from autotrain_llm.run.report.svg import COLOURS
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "pages"),
         autoescape=True,
@@ -691,6 +703,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"code": _with_code, "address": _address, "bytes": show_bytes, "day": _day}
+    environment.globals["colours"] = COLOURS
     environment.globals |= {"running": RUNNING, "starting": STARTING, "stopping": STOPPING, "row_endings": ROW_ENDINGS}
     return environment
 

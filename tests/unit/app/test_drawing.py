@@ -1,32 +1,23 @@
-"""Charts of the app: their ticks and their lines."""
+"""Charts of the app: the plots of reports, with a legend of their own."""
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from autotrain_llm.app.drawing import HEIGHT, WIDTH, Curve, chart, ticks
-
-
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (0.001, 0.0011), (-3, 7), (5, 5), (0, 0), (1e-9, 2e9)])
-def test_ticks_are_round_numbers_around_the_range(low, high):
-    found = ticks(low, high, 4)
-    assert found[0] <= low and found[-1] >= high and 2 <= len(found) <= 12
+from autotrain_llm.app.drawing import chart
+from autotrain_llm.run.report.svg import HEIGHT, WIDTH, Curve
 
 
-def test_a_chart_stays_inside_and_its_labels_differ():
-    drawn = chart(
-        "Loss", "", [Curve("loss", [(1, 0.9999), (2, 1.0001)], 0), Curve("evaluation loss", [(2, 1.0)], 0, True)]
-    )
-    for line in drawn.lines:
-        for point in line.points.split():
-            x, y = map(float, point.split(","))
+def test_a_chart_stays_inside_and_its_legend_has_the_last_values():
+    curves = [Curve("loss", [(1, 0.9999), (2, 1.0001)], 1), Curve("eval <loss>", [(2, 1.0)], 1, ("line", "dashed"))]
+    drawn = chart("Loss", "", curves)
+    assert drawn.legend == [("c1", "loss", "1"), ("c1 dashed", "eval <loss>", "1")] and "<loss>" not in drawn.plot
+    for points in re.findall(r'points="([^"]+)"', drawn.plot):
+        for x, y in (map(float, point.split(",")) for point in points.split()):
             assert 0 <= x <= WIDTH and 0 <= y <= HEIGHT
-    labels = [label for _, label in drawn.rows]
-    assert len(set(labels)) == len(labels)
-    assert [line.dashed for line in drawn.lines] == [False, True] and drawn.lines[0].colour == drawn.lines[1].colour
 
 
 def test_values_that_span_orders_of_magnitude_are_drawn_on_a_log_axis():
-    curves = [Curve("perplexity", [(1, 1e5), (2, 10), (3, 1.2)], 0)]
-    assert next(label for _, label in chart("Perplexity", "", curves, log_axis=True).rows) == "1"
-    assert next(label for _, label in chart("Perplexity", "", curves).rows) == "0"
+    curves = [Curve("perplexity", [(1, 1e5), (2, 10), (3, 1.2)], 1)]
+    assert ">100<" in chart("Perplexity", "", curves, log_axis=True).plot
+    assert ">100<" not in chart("Perplexity", "", curves).plot

@@ -437,6 +437,7 @@ function follow(folder) {
     events.onmessage = (event) => {
       const parts = JSON.parse(event.data), live = one("#live"), open = all("details", live).map((part) => part.open);
       live.innerHTML = parts.live;
+      showValues(live);
       all("details", live).forEach((part, index) => (part.open = open[index] || false));
       const tools = made("div");
       tools.innerHTML = parts.tools;
@@ -489,7 +490,9 @@ function watchCompared() {
     if (!response?.ok || (await response.json()).stamp === shown.dataset.stamp) return;
     const page = await fetch(location.href).catch(() => null);
     const next = page?.ok && one("#compared", new DOMParser().parseFromString(await page.text(), "text/html"));
-    if (next) shown.replaceWith(next);
+    if (!next) return;
+    shown.replaceWith(next);
+    showValues(next);
   }, 3000);
 }
 

@@ -1,9 +1,9 @@
 // Shows the values of a plot at the pointer, a finger, or the arrow keys. The plot carries them in data-plot.
 "use strict";
-for (const svg of document.querySelectorAll("svg[data-plot]")) {
+const showValues = (page) => page.querySelectorAll("svg[data-plot]").forEach((svg) => {
   const plot = JSON.parse(svg.dataset.plot), cursor = svg.querySelector(".cursor");
   const places = [...new Set(plot.curves.flatMap((curve) => curve.at))].sort((a, b) => a - b);
-  if (!places.length) continue;
+  if (!places.length) return;
   const box = document.createElement("div");
   box.className = "values";
   box.hidden = true;
@@ -58,4 +58,5 @@ for (const svg of document.querySelectorAll("svg[data-plot]")) {
     show(current < 0 && step < 0 ? places.length - 1 : current + step);
     event.preventDefault();
   });
-}
+});
+showValues(document);

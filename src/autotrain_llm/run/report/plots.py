@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from autotrain_llm.run.report import svg
@@ -13,31 +14,38 @@ FEW_POINTS = 30  # a curve of at most so many has dots
 
 def draw(panel: Panel) -> str:
     """A panel as HTML: its legend, and the plot over the steps."""
+    curves = curves_of(panel)
+    named = curves if len(curves) > 1 or panel.series[0].evaluated else []
+    return legend(named) + plot_over_steps(panel.title, curves, panel.log_axis)
+
+
+def curves_of(panel: Panel) -> list[svg.Curve]:
+    """The curves of a panel."""
     bases = list(dict.fromkeys(series.name.removeprefix("eval_") for series in panel.series))
-    curves = [_curve(series, bases) for series in panel.series]
-    steps = [step for series in panel.series for step, _ in series.points]
-    values = [value for series in panel.series for _, value in series.points]
-    is_log = panel.log_axis and min(values) > 0 and max(values) > LOG_AXIS_RATIO * min(values)
-    plot = svg.plot(
-        f"{panel.title} over the steps",
-        svg.step_axis(steps),
-        svg.value_axis(values, is_log=is_log),
-        curves,
-        name="step",
-    )
-    return legend(curves if len(curves) > 1 or panel.series[0].evaluated else []) + plot
+    return [_curve(series, bases) for series in panel.series]
 
 
-def legend(curves: list[svg.Curve]) -> str:
+def plot_over_steps(title: str, curves: Sequence[svg.Curve], log_axis: bool = False) -> str:
+    """Curves over the steps. With `log_axis` the axis is logarithmic where the values span orders of magnitude."""
+    steps = [step for curve in curves for step, _ in curve.points]
+    values = [value for curve in curves for _, value in curve.points]
+    is_log = log_axis and min(values) > 0 and max(values) > LOG_AXIS_RATIO * min(values)
+    across, up = svg.step_axis(steps), svg.value_axis(values, is_log=is_log)
+    return svg.plot(f"{title} over the steps", across, up, curves, name="step")
+
+
+def legend(curves: Sequence[svg.Curve]) -> str:
     """The names of curves beside their colours; nothing for none."""
     if not curves:
         return ""
-    keys = (f'<span><i class="c{curve.colour}{_look(curve)}"></i>{escape(curve.name)}</span>' for curve in curves)
+    keys = (f'<span><i class="{look_of(curve)}"></i>{escape(curve.name)}</span>' for curve in curves)
     return f'<div class="keys">{"".join(keys)}</div>'
 
 
-def _look(curve: svg.Curve) -> str:
-    return " dashed" if "dashed" in curve.style else " dots" if curve.style == ("dots",) else ""
+def look_of(curve: svg.Curve) -> str:
+    """The classes of a curve's key in a legend."""
+    style = " dashed" if "dashed" in curve.style else " dots" if curve.style == ("dots",) else ""
+    return f"c{curve.colour}{style}"
 
 
 def _curve(series: Series, bases: list[str]) -> svg.Curve:

@@ -11,7 +11,7 @@ from autotrain_llm.config.registry import ANSWERING, PARAMS
 from autotrain_llm.config.resolved import Config, resolve
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.context.starting_model import second_model
-from autotrain_llm.declare.finding import ERROR, Finding
+from autotrain_llm.declare.finding import Finding, in_order, refuses
 from autotrain_llm.models.metadata import ModelMetadata
 
 COMMANDS = ("dry_run", "strict", "format", "quiet", "verbose")
@@ -34,10 +34,9 @@ def check_chat_arguments(arguments: ParsedArguments) -> Checked:
             found += [finding for finding in rule.check(inputs) if not mistyped & {*finding.parameters}]
     config = config.without(command.unread)
     context = RunContext(config)
-    if not any(finding.severity == ERROR for finding in found):
+    if not refuses(found):
         found += _check_models(config, context)
-    ordered = sorted(dict.fromkeys([*found, *context.findings]), key=lambda finding: finding.severity == ERROR)
-    return Checked(config, tuple(ordered), context, command.unread)
+    return Checked(config, in_order([*found, *context.findings]), context, command.unread)
 
 
 def _check_models(config: Config, context: RunContext) -> list[Finding]:
@@ -53,7 +52,7 @@ def _check_models(config: Config, context: RunContext) -> list[Finding]:
             return [*found, NO_STARTING_MODEL.finding(message, "--against <name or folder>", ("against",))]
         second = context.models.secondary("against", name)
         found += [] if second is None else _check_model(second, "against")
-    if not any(finding.severity == ERROR for finding in found):
+    if not refuses(found):
         _ = context.tokenizer
     return found
 

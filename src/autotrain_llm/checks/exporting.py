@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from autotrain_llm.checks.command_flags import CommandFlags
@@ -17,7 +16,7 @@ from autotrain_llm.data.chat.modelfile import can_be_quoted, turn_texts
 from autotrain_llm.data.chat.template import NONE, ChatTemplate, find_template
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.tokenize.prompt_format import CHAT, TEXT, PromptFormat
-from autotrain_llm.declare.finding import ERROR, Finding
+from autotrain_llm.declare.finding import Finding, in_order, refuses
 from autotrain_llm.declare.record import Record
 
 READS = frozenset(
@@ -55,7 +54,7 @@ class CheckedExport(Record):
 
     @property
     def refused(self) -> bool:
-        return any(finding.severity == ERROR or self.config.strict for finding in self.findings)
+        return refuses(self.findings, self.config.strict)
 
 
 def check_export(arguments: ParsedArguments, to: str | None, dtype: str | None) -> CheckedExport:
@@ -69,15 +68,15 @@ def check_export(arguments: ParsedArguments, to: str | None, dtype: str | None) 
     config = config.without(command.flags.unread)
     context = RunContext(config)
     found += _check({"config": config, "export": command, "machine": context.machine})
-    if any(finding.severity == ERROR for finding in found):
-        return CheckedExport(config, command, _ordered(found), context)
+    if refuses(found):
+        return CheckedExport(config, command, in_order(found), context)
     found += _check_files(context, command)
-    if any(finding.severity == ERROR for finding in found):
-        return CheckedExport(config, command, _ordered(found), context)
+    if refuses(found):
+        return CheckedExport(config, command, in_order(found), context)
     template, prompt_format = _template(config, context, found)
     if to == OLLAMA:
         found += _check_modelfile(template, prompt_format)
-    return CheckedExport(config, command, _ordered(found), context, template, prompt_format)
+    return CheckedExport(config, command, in_order(found), context, template, prompt_format)
 
 
 def default_folder(model: str, form: str) -> str:
@@ -134,7 +133,3 @@ def _check_modelfile(template: ChatTemplate | None, trained: PromptFormat | None
     message = f"the chat template can't be written into a Modelfile, because {reason}"
     fix = "use the GGUF file with llama.cpp, which executes the template; or write TEMPLATE in the Modelfile yourself"
     return [TEMPLATE_OF_A_MODELFILE.finding(message, fix, ("chat_template",))]
-
-
-def _ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    return tuple(sorted(dict.fromkeys(findings), key=lambda finding: finding.severity == ERROR))

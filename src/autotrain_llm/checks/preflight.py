@@ -28,7 +28,7 @@ from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, Config
 from autotrain_llm.context.evaluation_rows import with_evaluation_rows
 from autotrain_llm.context.model_context import attempt
 from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.declare.finding import ERROR, WARNING, Finding, typed
+from autotrain_llm.declare.finding import ERROR, Finding, in_order, refuses, typed
 from autotrain_llm.declare.record import EMPTY, Record
 from autotrain_llm.planning.rollouts import reward_functions
 
@@ -63,7 +63,7 @@ class Checked(Record):
     @property
     def refused(self) -> bool:
         """Whether the run may not start: an error, or with `--strict` any finding."""
-        return any(finding.severity == ERROR or self.config.strict for finding in self.findings)
+        return refuses(self.findings, self.config.strict)
 
     @property
     def is_in_order(self) -> bool:
@@ -108,7 +108,7 @@ def preflight(
     if earlier is not None:
         context.reuse_from(earlier)
     if not files:
-        return Checked(given, _ordered([*found, *missing]), context, ignored, None, flags_alone())
+        return Checked(given, in_order([*found, *missing]), context, ignored, None, flags_alone())
     found += missing if deferred else _missing_prompts(missing, meant, mistyped, context, found)
 
     # The machine and the output folder.
@@ -119,7 +119,7 @@ def preflight(
         inputs["output"] = context.output
     judged = with_evaluation_rows(meant.without((*ignored, *outside)))
     found += _check(judged, {"trainer": judged.trainer_spec}, inputs)
-    flags_refuse = any(finding.severity == ERROR for finding in found)
+    flags_refuse = refuses(found)
 
     # The files of models and rows, and the plan.
     broken, done = _broken(found) | deferred.keys(), set[str]()
@@ -129,10 +129,10 @@ def preflight(
     plan = attempt(lambda: _plan(config, context, ignored), found) if can_be_planned else None
     if plan is not None:
         found += _check(config, {"trainer": config.trainer_spec, "context": context, **inputs}, {"plan": plan})
-    if plan is not None and not any(finding.severity == ERROR for finding in found):
+    if plan is not None and not refuses(found):
         found += _first_calls(config, context)
     not_checked = (*skipped(config, done, broken, STAGES, deferred), *unknowable_here(config, context, done))
-    return Checked(given, _ordered(_without_consequences(found)), context, ignored, plan, not_checked)
+    return Checked(given, in_order(_without_consequences(found)), context, ignored, plan, not_checked)
 
 
 def _preflight_without_the_config(config: Config, findings: list[Finding]) -> Checked:
@@ -140,7 +140,7 @@ def _preflight_without_the_config(config: Config, findings: list[Finding]) -> Ch
     from autotrain_llm.checks.rules.every import RULES
 
     findings += [finding for rule in RULES.values() if rule.value_alone for finding in rule.check({"config": config})]
-    return Checked(config, _ordered(findings), RunContext(config), (), None, without_the_config())
+    return Checked(config, in_order(findings), RunContext(config), (), None, without_the_config())
 
 
 def _preflight_of_inference(config: Config, findings: list[Finding]) -> Checked:
@@ -150,14 +150,14 @@ def _preflight_of_inference(config: Config, findings: list[Finding]) -> Checked:
 
     findings += [finding for rule in RULES.values() if rule.inference for finding in rule.check({"config": config})]
     context = RunContext(config)
-    if not any(finding.severity == ERROR for finding in findings):
+    if not refuses(findings):
         metadata = context.model
         if metadata is not None:
             is_scorer = metadata.is_classifier
             findings += check_reward_model(metadata, parameter="model") if is_scorer else check_model(metadata, "sft")
-        if metadata is not None and not any(finding.severity == ERROR for finding in findings):
+        if metadata is not None and not refuses(findings):
             _ = context.tokenizer
-    return Checked(config, _ordered([*findings, *context.findings]), context)
+    return Checked(config, in_order([*findings, *context.findings]), context)
 
 
 # ---- what findings mean for the checks that follow
@@ -390,9 +390,3 @@ def _without_consequences(findings: Sequence[Finding]) -> list[Finding]:
     codes = {finding.code for finding in findings}
     rules = [(finding, rule_of(finding)) for finding in findings]
     return [finding for finding, rule in rules if rule is None or not codes & {*rule.follows_from}]
-
-
-def _ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Each finding once, warnings before errors, so that errors are nearest to the prompt."""
-    unique = list(dict.fromkeys(findings))
-    return tuple(finding for severity in (WARNING, ERROR) for finding in unique if finding.severity == severity)

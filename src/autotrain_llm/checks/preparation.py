@@ -14,7 +14,7 @@ from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import CONFIG_FILE, Config, resolve
 from autotrain_llm.context.model_context import attempt
 from autotrain_llm.context.run_context import RunContext
-from autotrain_llm.declare.finding import ERROR, Finding, Refused
+from autotrain_llm.declare.finding import Finding, Refused, in_order, refuses
 
 if TYPE_CHECKING:
     from autotrain_llm.data.dataset import Progress
@@ -101,10 +101,9 @@ def check_preparation(config: Config, findings: Iterable[Finding], progress: Pro
     ignored = ignored_parameters(config)
     config = config.without((*ignored, *NOT_OF_PREPARE))
     context = RunContext(config, progress=progress)
-    if not any(finding.severity == ERROR for finding in found):
+    if not refuses(found):
         found += _check_rows(config, context)
-    ordered = sorted(dict.fromkeys(found), key=lambda finding: finding.severity == ERROR)
-    return Checked(config, tuple(ordered), context, ignored)
+    return Checked(config, in_order(found), context, ignored)
 
 
 def _check_rows(config: Config, context: RunContext) -> list[Finding]:

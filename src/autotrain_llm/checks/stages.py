@@ -42,7 +42,7 @@ from autotrain_llm.context.pipeline_record import (
     read_record,
     run_in,
 )
-from autotrain_llm.declare.finding import ERROR, Finding
+from autotrain_llm.declare.finding import Finding, refuses
 from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import Record
@@ -95,7 +95,7 @@ class CheckedPipeline(Record):
 
     @property
     def refused(self) -> bool:
-        return any(finding.severity == ERROR or self.strict for finding in self.findings)
+        return refuses(self.findings, self.strict)
 
     @property
     def not_checked(self) -> tuple[UncheckedItem, ...]:

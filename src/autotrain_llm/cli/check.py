@@ -17,7 +17,7 @@ from autotrain_llm.cli.render import count_line, findings_text, unchecked_lines
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.registry import PARAMS
-from autotrain_llm.declare.finding import ERROR, Finding, Refused
+from autotrain_llm.declare.finding import Finding, Refused, refuses
 from autotrain_llm.declare.record import Record
 
 if TYPE_CHECKING:
@@ -97,10 +97,6 @@ def read_options(words: Sequence[str]) -> Options:
             )
         )
     return Options(files=tuple(files), findings=tuple(faults), **options)
-
-
-def refuses(findings: Sequence[Finding], strict: bool) -> bool:
-    return any(strict or finding.severity == ERROR for finding in findings)
 
 
 def check(words: Sequence[str]) -> int:

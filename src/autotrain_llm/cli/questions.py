@@ -27,7 +27,7 @@ from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, Config, resolve_layers
 from autotrain_llm.config.search_space import usual_value
 from autotrain_llm.data.files.read import ROW_ENDINGS
-from autotrain_llm.declare.finding import ERROR, Finding, Refused
+from autotrain_llm.declare.finding import ERROR, Finding, Refused, refuses
 from autotrain_llm.declare.param import Param, flag_of
 from autotrain_llm.declare.text import plain, without_point
 from autotrain_llm.declare.trainer import Trainer
@@ -232,7 +232,7 @@ class Interview:
             return None
         parsed = read(words, self._config().trainer)
         self._show(parsed.findings)
-        return None if any(finding.severity == ERROR for finding in parsed.findings) else dict(parsed.values) or None
+        return None if refuses(parsed.findings) else dict(parsed.values) or None
 
     def _accept(self, answer: Answer) -> bool:
         """Whether an answer is valid beside those before it. What the rules say of it is shown; where that is about an earlier answer, the user

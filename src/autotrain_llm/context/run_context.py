@@ -16,7 +16,7 @@ from autotrain_llm.context.data_context import DataContext
 from autotrain_llm.context.machine import Machine, Requested, machine_for
 from autotrain_llm.context.model_context import ModelContext
 from autotrain_llm.context.output_dir import Output, find_output
-from autotrain_llm.declare.finding import ERROR, Finding, Refused
+from autotrain_llm.declare.finding import Finding, Refused, refuses
 from autotrain_llm.params.launching import AUTO
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class RunContext:
 
     @property
     def refused(self) -> bool:
-        return any(finding.severity == ERROR for finding in self.findings)
+        return refuses(self.findings)
 
     @cached_property
     def output(self) -> Output:

@@ -118,6 +118,16 @@ def typed(name: str, value: Any) -> str:
     return f"{flag_of(name)}{'=' if text.startswith('--') else ' '}{text}"
 
 
+def refuses(findings: Iterable[Finding], strict: bool = False) -> bool:
+    """Whether a command with these findings may not go on: with an error, or if it is `strict` with any."""
+    return any(strict or finding.severity == ERROR for finding in findings)
+
+
+def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Each finding once, warnings before errors, so that errors are nearest to the prompt."""
+    return tuple(sorted(dict.fromkeys(findings), key=lambda finding: finding.severity == ERROR))
+
+
 class Refused(Exception):
     """Raised if a run can't continue; carries all findings so far."""
 

@@ -46,6 +46,7 @@ from autotrain_llm.run.algorithms.rl.value_models import PrefixRewardBaseline
 from autotrain_llm.run.engine.eval_answers import EvalAnswer
 from autotrain_llm.run.engine.flat.model import LOGPROBS, VALUES
 from autotrain_llm.run.engine.layouts import BatchLayout
+from autotrain_llm.run.engine.lazy_batches import LazyBatches
 from autotrain_llm.run.engine.objective import Sums
 from autotrain_llm.run.engine.reference_model import ReferenceModel, evaluating
 from autotrain_llm.run.engine.sharding import gathered
@@ -54,8 +55,7 @@ from autotrain_llm.run.generation.sampler import Sampler
 from autotrain_llm.run.generation.types import Sample
 
 if TYPE_CHECKING:
-    from autotrain_llm.run.engine.lazy_batches import LazyBatches
-from autotrain_llm.run.engine.loop import Loop
+    from autotrain_llm.run.engine.loop import Loop
 
 TRAINING, EVALUATION = 0, 1  # part of the sampling seeds
 EXACT = torch.float64  # dtype of sums

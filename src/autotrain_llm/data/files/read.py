@@ -373,10 +373,9 @@ def _rows_in(value: Any) -> list[Row] | None:
         return [
             dict(zip(value["columns"], cells, strict=False)) for cells in value["data"] if isinstance(cells, list)
         ] or None
-    for key in (*ROW_KEYS, *value):
-        rows = value.get(key)
-        if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows) and _wraps(key, value):
-            return rows
+    wrapped = _wrapped(value)
+    if wrapped is not None:
+        return wrapped
     columns = list(value.values())
     if columns and all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
         return [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
@@ -388,6 +387,28 @@ def _rows_in(value: Any) -> list[Row] | None:
         ):  # orient="columns"
             return [{name: value[name][key] for name in value} for key in columns[0]]
     return [value]
+
+
+def _wrapped(value: Row) -> list[Row] | None:
+    """The rows under a key of an object, each with what stands beside them and is said of all: a system prompt, tools, an instruction. None if there are
+    none."""
+    for key in (*ROW_KEYS, *value):
+        rows = value.get(key)
+        if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows) and _wraps(key, value):
+            beside = {name: part for name, part in value.items() if name != key and not _are_rows(part, rows[0])}
+            beside = {} if "fields" in _dict(beside.get("schema")) else beside  # pandas, orient="table"
+            return [{**beside, **row} for row in rows] if beside else rows
+    inner = _dict(next(iter(value.values()), None)) if len(value) == 1 else {}
+    return _wrapped(inner) if inner else None
+
+
+def _dict(value: Any) -> Row:
+    return value if isinstance(value, dict) else {}
+
+
+def _are_rows(value: Any, row: Row) -> bool:
+    """Whether a list holds rows like this one, as that of another split."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and value[0].keys() == row.keys()
 
 
 def _row_of(value: Any) -> Any:

@@ -53,6 +53,7 @@ from autotrain_llm.data.formats.column_names import (
 from autotrain_llm.data.formats.detect import ANSWER_ROLES, ColumnMapping
 from autotrain_llm.data.formats.quoting import LEAST_ANSWER, AnswersByValue, gives_away
 from autotrain_llm.data.formats.token_rows import IDS, TOKENS
+from autotrain_llm.data.formats.turn_keys import TurnKeys
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.request import DataRequest
 from autotrain_llm.data.rules.columns import (
@@ -185,6 +186,8 @@ class ColumnAccount:
         self._opened = 0  # rows that end with such a turn
         self._unread: dict[str, _UnreadColumn] = {}
         self._row: tuple[str, str] = ("", "")  # the prompt and the answer of the row that is looked at
+        self._turn_keys: dict[str, TurnKeys] = {}  # by column
+        self._keys: set[tuple[str, str]] = set()  # columns and keys that were reported
         self._around_answers: dict[str, int] = {}  # by context, the rows of which it has the answer in it
 
     def add(self, example: Example, cells: Cells) -> None:
@@ -208,8 +211,11 @@ class ColumnAccount:
             facts = {"column": column, "value": str(value)[:60], "case": case}
             self.observations.row(a_value_is_written_as_json, example, ("JSON", column, case), **facts)
         for column, unread in cells.unread.items():
+            if unread.left or self.rows <= LOOKED_AT:
+                self._turn_keys.setdefault(column, TurnKeys()).add(unread, example)
             keys = {key: value for key, value in unread.items() if _is_content(key, value)}
             if keys:
+                self._keys.update((column, key) for key in keys)
                 self.observations.row(
                     a_key_is_not_used, example, ("keys", column, *sorted(keys)), column=column, keys=keys
                 )
@@ -288,7 +294,8 @@ class ColumnAccount:
             return "metadata"
         # A part of the prompt that is the same for all rows is no less a part of it.
         is_in_each = column.rows == min(self.rows, LOOKED_AT)
-        is_reported = column.differs or not is_in_each or self.rows == 1 or _parts_of_prompt(column.first)
+        is_part = bool(_parts_of_prompt(column.first)) or (any(map(is_phrase, column.phrases)) and not column.only_metadata)
+        is_reported = column.differs or not is_in_each or self.rows == 1 or is_part
         return "not used" if is_reported else "the same in each row"
 
     def observe(
@@ -310,6 +317,11 @@ class ColumnAccount:
             start, rows = self._opening, self._opened
         if rows:
             self.observations.add(started_answers_are_left_out, file=file, start=start, rows=rows)
+        for column, of_turns in self._turn_keys.items():
+            for key, value, at in of_turns.telling():
+                if (column, key) not in self._keys:
+                    facts = {"column": column, "keys": {key: value}, "marks_turns": True}
+                    self.observations.row(a_key_is_not_used, at, ("marks", column, key), **facts)
         unused = [name for name, reason in self.unused().items() if reason == "not used" and name not in already]
         if unused:
             columns = {name: self._unread[name].first for name in unused}

@@ -163,7 +163,7 @@ class Cells:
 
     def unread_in(self, role: str) -> Unread:
         """The collection to which the reader of this cell adds the keys that it doesn't read."""
-        return self.unread.setdefault(self.columns[role], {})
+        return self.unread.setdefault(self.columns[role], Unread())
 
     def parsed(self, role: str) -> Any:
         """A list or object; also one that the cell has as text."""

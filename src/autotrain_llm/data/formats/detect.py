@@ -296,6 +296,8 @@ def alpaca(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     if instruction is None or output is None or columns.kind(output) in TURNS:
         return None
     given = columns.find(("input", "context"), "text", "nothing")
+    if given is None and len({*columns.values[instruction]}) == 1 < len(columns.rows):
+        given = columns.find(tuple(name for name in QUESTIONS if name != "instruction"), "text")  # one for all questions
     return ColumnMapping(
         "alpaca", {"instruction": instruction, **({"input": given} if given else {}), "output": output}
     )

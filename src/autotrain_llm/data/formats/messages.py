@@ -51,8 +51,18 @@ MARK = re.compile(r"train|loss|mask|weight")
 OFF, ON = (False, 0, "0", "false", "no"), (True, 1, "1", "true", "yes")
 # The text of a turn in MOSS's tags, `<|Human|>: …<eoh>`.
 TAGGED = re.compile(r"\s*<\|[\w ]+\|>:(.*?)(?:<eo\w>)?\s*", re.DOTALL)
-# What no reader asked for, by its path in the cell, with an example.
-Unread = dict[str, Any]
+
+
+class Unread(dict[str, Any]):
+    """What no reader asked for, by its path in the cell, with an example. Of a conversation also its messages, and the role and the rest of each
+    turn that has one."""
+
+    __slots__ = ("left", "messages")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left: list[tuple[str, dict[str, Any]]] = []
+        self.messages: list[Message] = []
 
 
 def conversation(value: Any, column: str, unread: Unread | None = None) -> list[Message]:
@@ -60,8 +70,12 @@ def conversation(value: Any, column: str, unread: Unread | None = None) -> list[
 
     A turn with `weight` 0 is not trained on.
     """
-    unread = {} if unread is None else unread
-    value = parsed(value)
+    unread = Unread() if unread is None else unread
+    unread.messages = _read(parsed(value), column, unread)
+    return unread.messages
+
+
+def _read(value: Any, column: str, unread: Unread) -> list[Message]:
     value, others = turns_inside(value)
     unread.update({key: part for key, part in others.items() if key != "tools"})
     if isinstance(value, dict):
@@ -172,7 +186,7 @@ def _exchange(value: dict[str, Any], unread: Unread) -> Iterator[Message]:
     if asking.strip():  # without a question the answer is all there is, as where texts are trained on
         yield {"role": "user", "content": asking}
     yield {"role": "assistant", "content": _without_tags(value[answer])} | _training(rest, "assistant")
-    _leave(rest, unread)
+    _leave_turn(rest, unread, "assistant")
 
 
 def _without_tags(part: Any) -> Any:
@@ -243,7 +257,7 @@ def _turn(turn: Any, turn_number: int, column: str, unread: Unread) -> Message:
     if mark is not None and message["role"] == "assistant":
         facts = {"turn": turn_number, "column": column, "key": mark, "value": str(rest[mark])[:40]}
         raise RowUnusable(a_mark_can_not_be_followed, ("mark", column, mark), **facts)
-    _leave(rest, unread)
+    _leave_turn(rest, unread, message["role"])
     return message
 
 
@@ -272,6 +286,13 @@ def _leave(rest: dict[str, Any], unread: Unread, inside: str = "") -> None:
     for key, value in rest.items():
         if key not in NUMBERS and value not in (None, "", [], {}):
             unread.setdefault(f"{inside}{key}", value)
+
+
+def _leave_turn(rest: dict[str, Any], unread: Unread, role: str) -> None:
+    """Record the keys of a turn that were not read."""
+    if rest:
+        _leave(rest, unread)
+        unread.left.append((role, {key: value for key, value in rest.items() if key not in NUMBERS and value is not None}))
 
 
 def _training(rest: dict[str, Any], role: str) -> dict[str, int]:

@@ -478,8 +478,9 @@ def _example(value: Any) -> str:
         flags=" --chat-template chatml",
     ),
 )
-def a_key_is_not_used(column: str, keys: Mapping[str, Any]) -> Iterator[Finding]:
-    """Keys inside a cell, such as keys of a turn, are not used. Numbers, and keys that only identify or sort the row, are not reported.
+def a_key_is_not_used(column: str, keys: Mapping[str, Any], marks_turns: bool = False) -> Iterator[Finding]:
+    """Keys inside a cell, such as keys of a turn, are not used. Numbers, and keys that only identify or sort the row, are not reported; a key that
+    marks some turns of a role, or has a few words for each, is.
 
     Why: from a turn only its role, content, reasoning and tool calls are read, and keys such as `loss` or `weight`, which say whether the turn
     is trained on.
@@ -487,6 +488,11 @@ def a_key_is_not_used(column: str, keys: Mapping[str, Any]) -> Iterator[Finding]
     """
     named = ", ".join(f"{shown(key)} ({_example(value)})" for key, value in keys.items())
     what = f"{'keys' if len(keys) > 1 else 'a key'} inside {shown(column)} {'are' if len(keys) > 1 else 'is'} not used: {named}"
+    if marks_turns:
+        what += ", and turns of the same role differ in it"
+        fix = f'if {shown(next(iter(keys)))} marks answers that the model must not give, add "weight": 0 to those turns, or remove them'
+        yield Finding(what, fix, DATA)
+        return
     fix = f"write {_them(list(keys))} into the content if the model has to see {_them(list(keys))}, or remove {_them(list(keys))}"
     marks = [key for key, value in keys.items() if value in (-1, 0, 1)]
     if marks:

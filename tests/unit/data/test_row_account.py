@@ -56,10 +56,11 @@ VALUES = {
 }
 
 
-def made(folder, trainer, rows, **wanted):
+def made(folder, trainer, rows, path=None, **wanted):
     """What the model reads of some rows, and everything that is reported about them."""
-    path = folder / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    if path is None:
+        path = folder / "rows.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     try:
         dataset = open_data(DataRequest(str(path), READS[trainer][0], trainer=trainer, **wanted))
     except Refused as refused:
@@ -115,6 +116,107 @@ def test_a_key_that_is_added_to_a_turn_is_used_or_named(tmp_path, case, name, va
         row[column][turn % len(row[column])][name] = VALUES[value](n)
         rows.append(row)
     assert is_used_or_named(*made(tmp_path, trainer, rows), name)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    case=st.sampled_from(CASES),
+    key=st.sampled_from(("data", "train", "examples")),
+    name=st.sampled_from((*SYSTEM, *TOOLS, *INPUT, *CONTEXT, "task_prefix", "persona", "notes")),
+    value=st.sampled_from(("text", "system object", "tools")),
+)
+def test_what_stands_beside_the_rows_of_a_file_is_used_or_named(tmp_path, case, key, name, value):
+    trainer, format_name = case
+    if name in FORMATS[format_name] or (value == "tools" and name not in TOOLS):
+        return
+    rows = [{**FORMATS[format_name], "id": n} for n in range(3)]
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps({name: VALUES[value]("0 for all rows"), key: rows, "version": "2.0"}))
+    forms_of_rows, report = made(tmp_path, trainer, rows, path=path)
+    assert name in report or (forms_of_rows and all(f"{MARK} 0" in form for row in forms_of_rows for form in row))
+
+
+JUDGED_ANSWERS = {
+    "rated": lambda n: {"answers": [{"text": f"Over there, {n}.", "score": 5}, {"text": f"No idea, {n}.", "score": 1}]},
+    "labelled": lambda n: {
+        "outputs": [{"output": f"Over there, {n}.", "correct": True}, {"output": f"No idea, {n}.", "correct": False}]
+    },
+    "chosen": lambda n: {"summaries": [{"text": f"Over there, {n}."}, {"text": f"No idea, {n}."}], "choice": n % 2},
+}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    judged=st.sampled_from(sorted(JUDGED_ANSWERS)),
+    trainer=st.sampled_from(("dpo", "kto", "reward")),
+    name=st.sampled_from((*SYSTEM, *CONTEXT, *UNKNOWN, "critique", "reasoning", "annotations")),
+    value=st.sampled_from(sorted(VALUES)),
+    is_in=st.sampled_from(("all", "each", "last")),
+)
+def test_a_key_of_one_of_several_answers_is_used_or_named(tmp_path, judged, trainer, name, value, is_in):
+    rows = [{"prompt": f"Where is it, {n}?", **JUDGED_ANSWERS[judged](n)} for n in range(3)]
+    for n, row in enumerate(rows):
+        items = next(cell for cell in row.values() if isinstance(cell, list))
+        if name in items[0]:
+            return
+        for at, item in enumerate(items):
+            if is_in != "last" or at == len(items) - 1:
+                item[name] = VALUES[value](n * 10 + at * (is_in == "each"))
+    _, report = made(tmp_path, trainer, rows)
+    assert name in report
+
+
+MARKS = {
+    "true": (True, None),
+    "false": (False, True),
+    "a word": ("rejected", None),
+    "words": ("internal_note", "public reply"),
+    "a thumb": (-1, 1),
+}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    case=st.sampled_from([case for case in CASES if case[1] in ("messages", "sharegpt")]),
+    name=st.sampled_from(("deleted", "is_internal", "public", "status", "type", "flagged", "error", "x1", "kind")),
+    mark=st.sampled_from(sorted(MARKS)),
+    is_in_each_row=st.booleans(),
+)
+def test_a_key_that_marks_some_turns_is_named_and_one_that_is_the_same_for_all_is_not(
+    tmp_path, case, name, mark, is_in_each_row
+):
+    trainer, format_name = case
+    values, rows = MARKS[mark], []
+    for n in range(4):
+        ((column, turns),) = json.loads(json.dumps(FORMATS[format_name])).items()
+        two = [*turns, *json.loads(json.dumps(turns))]
+        for at, value in ((1, values[0]), (3, values[1])):
+            if value is not None and (is_in_each_row or n < 2):
+                two[at][name] = value
+        rows.append({column: two})
+    assert trainer == "ppo" or name in made(tmp_path, trainer, rows)[1]
+    for row in rows:
+        for turns in row.values():
+            for turn in turns:
+                turn[name] = values[0]
+    assert isinstance(values[0], str) or trainer == "ppo" or made(tmp_path, trainer, rows)[1] == ""
+
+
+def test_an_instruction_that_is_one_for_all_questions_stands_before_each(tmp_path):
+    path = tmp_path / "rows.json"
+    rows = [{"prompt": f"Where is number {n}?", "completion": f"There, {n}."} for n in range(3)]
+    path.write_text(json.dumps({"instruction": "Answer as a pirate.", "data": rows}))
+    dataset = open_data(DataRequest(str(path)))
+    assert [row.messages[0]["content"] for row in dataset.train] == [
+        f"Answer as a pirate.\n{row['prompt']}" for row in rows
+    ]
+    assert dataset.findings == ()
+
+
+def test_rows_in_an_object_within_an_object_are_rows(tmp_path):
+    rows = [{"prompt": f"Where is number {n}?", "completion": f"There, {n}."} for n in range(3)]
+    (tmp_path / "rows.json").write_text(json.dumps({"dataset": {"system_prompt": "Be brief.", "items": rows}}))
+    assert len(open_data(DataRequest(str(tmp_path / "rows.json"))).train) == 3
 
 
 PHRASES = ("zebra invoice is wrong", "zebra printer queue stuck", "zebra login after password reset")

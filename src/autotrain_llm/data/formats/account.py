@@ -294,7 +294,9 @@ class ColumnAccount:
             return "metadata"
         # A part of the prompt that is the same for all rows is no less a part of it.
         is_in_each = column.rows == min(self.rows, LOOKED_AT)
-        is_part = bool(_parts_of_prompt(column.first)) or (any(map(is_phrase, column.phrases)) and not column.only_metadata)
+        is_part = bool(_parts_of_prompt({name: column.first, **_object(column.first)})) or (
+            any(map(is_phrase, column.phrases)) and not column.only_metadata
+        )
         is_reported = column.differs or not is_in_each or self.rows == 1 or is_part
         return "not used" if is_reported else "the same in each row"
 
@@ -367,7 +369,7 @@ class ColumnAccount:
         """What a column that is not used is probably about, for the advice."""
         if self.mapping.format == TOKENS:
             return "tokens"
-        name, unread = plain(column), self._unread[column]
+        name, unread = plain(column.rpartition(".")[2]), self._unread[column]
         if name in LINKS:
             return "link"
         if self._says_which_is_better(name, unread):
@@ -377,6 +379,13 @@ class ColumnAccount:
             return "media"
         if _parts_of_prompt(unread.first):
             return "inside"
+        if (
+            self.mapping.is_judged
+            and "." in column
+            and isinstance(unread.first, list)
+            and not OF_THE_ANSWER.search(name)
+        ):
+            return "each answer"
         if name in QUESTIONS and self.mapping.format == "text" and self.request.rows == "conversations":
             return "prompt"
         if name in MASKS and self.mapping.format == "text":
@@ -432,6 +441,10 @@ def _keys(value: Any) -> list[str]:
     if isinstance(value, dict):
         return [*map(str, value), *(key for part in value.values() for key in _keys(part))]
     return [key for part in value for key in _keys(part)] if isinstance(value, list) else []
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _parts_of_prompt(value: Any) -> list[str]:

@@ -215,7 +215,7 @@ def is_phrase(text: str, least: int = WORDS_OF_A_PHRASE) -> bool:
 
 def is_metadata(name: str, value: Any) -> bool:
     """Whether a column only identifies or sorts a row: by its name, or because the value looks like an id, a path or a code."""
-    name = "_".join(words_of(name))
+    name = "_".join(words_of(name.rpartition(".")[2]))
     is_named_so = name in METADATA or METADATA_NAME.search(name) is not None
     if LANGUAGE_OF_THE_ANSWER.search(name) is not None:
         return False

@@ -297,7 +297,9 @@ def alpaca(columns: Columns, request: DataRequest) -> ColumnMapping | None:
         return None
     given = columns.find(("input", "context"), "text", "nothing")
     if given is None and len({*columns.values[instruction]}) == 1 < len(columns.rows):
-        given = columns.find(tuple(name for name in QUESTIONS if name != "instruction"), "text")  # one for all questions
+        given = columns.find(
+            tuple(name for name in QUESTIONS if name != "instruction"), "text"
+        )  # one for all questions
     return ColumnMapping(
         "alpaca", {"instruction": instruction, **({"input": given} if given else {}), "output": output}
     )

@@ -41,12 +41,14 @@ Comparison = Callable[[Row], tuple[Any, Any] | None]
 
 @dataclass(frozen=True)
 class JudgedAnswers:
-    """How pairs are made of rows: `answers` and `verdicts` are the columns that are read, `how` is the choice in words."""
+    """How pairs are made of rows: `answers` and `verdicts` are the columns that are read, `keys` what is read of answers that are objects, `how` is the
+    choice in words."""
 
     answers: tuple[str, ...]
     verdicts: tuple[str, ...]
     how: str
     compare: Comparison
+    keys: tuple[str, ...] = ()
 
     def pair(self, row: Row) -> Row | None:
         """The row with columns `chosen` and `rejected` in place of the answers and their judgement; None without a better answer."""
@@ -54,7 +56,18 @@ class JudgedAnswers:
         if sides is None:
             return None
         others = {name: value for name, value in row.items() if name not in (*self.answers, *self.verdicts)}
-        return others | {"chosen": sides[0], "rejected": sides[1]}
+        return others | self._left(row) | {"chosen": sides[0], "rejected": sides[1]}
+
+    def _left(self, row: Row) -> Row:
+        """What was not read of answers that are objects, as columns `answers.critique`, so that it is named like any other: a value for each answer, or
+        the one that all have."""
+        left: Row = {}
+        for column in self.answers if self.keys else ():
+            items = [one for one in row.get(column) or () if isinstance(one, dict)]
+            for key in dict.fromkeys(key for one in items for key in one if key not in self.keys):
+                values = [one.get(key) for one in items]
+                left[f"{column}.{key}"] = values[0] if all(value == values[0] for value in values) else values
+        return left
 
 
 @dataclass(frozen=True)
@@ -281,7 +294,7 @@ def _rated_objects(columns: Columns) -> JudgedAnswers | None:
         answers = [one for one in row.get(column) or () if isinstance(one, dict)]
         return _best_and_worst([one.get(text) for one in answers], [one.get(rating) for one in answers], rating)
 
-    return JudgedAnswers((column,), (), _in_words(column, rating), compare)
+    return JudgedAnswers((column,), (), _in_words(column, rating), compare, (text, rating))
 
 
 def _are_turns(objects: list[Any]) -> bool:
@@ -333,7 +346,7 @@ def _labelled_objects(columns: Columns) -> JudgedAnswers | None:
         return (good[0], bad[0]) if good and bad else None
 
     how = f"the first of {column} with {label} true is chosen, and the first with false rejected"
-    return JudgedAnswers((column,), (), how, compare)
+    return JudgedAnswers((column,), (), how, compare, (text, label))
 
 
 def _chosen_of_a_list(columns: Columns, ignored: Collection[str]) -> JudgedAnswers | None:
@@ -363,9 +376,8 @@ def _chosen_of_a_list(columns: Columns, ignored: Collection[str]) -> JudgedAnswe
         better = int(sign) - first
         return answers[better], answers[1 - better]
 
-    return JudgedAnswers(
-        (column,), (verdict,), f"{verdict} is the number of the better one of {column}, from {first}", compare
-    )
+    how = f"{verdict} is the number of the better one of {column}, from {first}"
+    return JudgedAnswers((column,), (verdict,), how, compare, (key,) if key else ())
 
 
 def _key_of_two(columns: Columns, name: str) -> str | None:

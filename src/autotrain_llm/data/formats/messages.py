@@ -292,7 +292,9 @@ def _leave_turn(rest: dict[str, Any], unread: Unread, role: str) -> None:
     """Record the keys of a turn that were not read."""
     if rest:
         _leave(rest, unread)
-        unread.left.append((role, {key: value for key, value in rest.items() if key not in NUMBERS and value is not None}))
+        unread.left.append(
+            (role, {key: value for key, value in rest.items() if key not in NUMBERS and value is not None})
+        )
 
 
 def _training(rest: dict[str, Any], role: str) -> dict[str, int]:

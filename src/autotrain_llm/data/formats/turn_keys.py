@@ -57,7 +57,13 @@ class TurnKeys:
             seen = key.values.total()
             differs = len(key.values) > 1 or seen < self.turns[role]
             comes_again = isinstance(key.first, bool | int) or len(key.values) * TURNS_OF_A_MARK <= max(seen, 2)
-            if key.is_mark and differs and comes_again and name not in names and not ORIGIN.search("_".join(words_of(name))):
+            if (
+                key.is_mark
+                and differs
+                and comes_again
+                and name not in names
+                and not ORIGIN.search("_".join(words_of(name)))
+            ):
                 names.add(name)
                 yield name, key.first, key.at
 

@@ -367,6 +367,8 @@ FIXES_BY_KIND = {
     "reasoning": "--reasoning-column {flag} trains on it as the reasoning before the answer",
     # parts of an answer, by their names; and what sampled answers could be compared with
     "answer": "write {names} into the answers if the model has to write {them}",
+    # what is another for each of several answers
+    "each answer": "if {names} {belongs} to the prompt of each answer, write pairs of answers that share it",
     "reward": "a function of --rl-reward-fn is given {names}, to score answers by",
     # which of two answers is better
     "judgement": "if {first} says which answer is better, put that one into the chosen column of its row",
@@ -418,6 +420,7 @@ def columns_are_not_used(
             facts = {
                 "first": shown(names[0]),
                 "names": ", ".join(map(shown, names)),
+                "belongs": "belong" if len(names) > 1 else "belongs",
                 "has": "have" if len(names) > 1 else "has",
                 "them": _them(names),
                 "flag": _names(names[:1]),

@@ -11,7 +11,7 @@ LIST_OF_TURNS = '[{"role": "user", "content": "…"}, {"role": "assistant", "con
 ROW_OF_TURNS = f'{{"messages": {LIST_OF_TURNS}}}'
 
 
-def nearest(name: str, known: Iterable[str]) -> list[str]:
+def nearest_first(name: str, known: Iterable[str]) -> list[str]:
     """The names `known`, the most similar to `name` first; those that are equal apart from case and spaces come before all others."""
     target = plain(name)
 
@@ -21,13 +21,6 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
         return 1.0 - difflib.SequenceMatcher(None, target, plain(other)).ratio()
 
     return sorted(known, key=distance)
-
-
-def close(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The name in `known` that was probably meant; None if none is similar enough."""
-    by_plain = {plain(other): other for other in known}
-    matches = difflib.get_close_matches(plain(name), list(by_plain), n=1, cutoff=cutoff)
-    return by_plain[matches[0]] if matches else None
 
 
 def plain(name: str) -> str:

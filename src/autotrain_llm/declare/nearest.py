@@ -18,6 +18,10 @@ def nearest(word: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The most similar of `names`, or None if none is similar enough."""
     from difflib import get_close_matches
 
-    table = {name.lower().replace("-", "_"): name for name in names}
-    match = get_close_matches(word.lower().replace("-", "_"), list(table), n=1, cutoff=cutoff)
+    table = {_plain(name): name for name in names}
+    match = get_close_matches(_plain(word), list(table), n=1, cutoff=cutoff)
     return table[match[0]] if match else None
+
+
+def _plain(word: str) -> str:
+    return word.strip().casefold().replace("-", "_").replace(" ", "_")

@@ -22,8 +22,9 @@ from autotrain_llm.data.rules.conversations import (
 )
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.data.turns import THOUGHT_KEYS
-from autotrain_llm.data.wording import close, plain
+from autotrain_llm.data.wording import plain
 from autotrain_llm.declare.bounded import breach
+from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.special_file import is_special, refuse_special
 
 FOLDER = Path(__file__).parent / "templates"
@@ -354,8 +355,8 @@ def _source_of(name: str, tokenizer: Tokenizer, observations: Observations) -> s
     if name in tokenizer.templates:
         return tokenizer.templates[name]
     known = (*template_names(), OWN, NONE)
-    nearest = close(name, known) or OWN
-    observations.add(the_chat_template_can_not_be_used, name=name, case="unknown", known=known, nearest=nearest)
+    near = nearest(name, known) or OWN
+    observations.add(the_chat_template_can_not_be_used, name=name, case="unknown", known=known, nearest=near)
     return None
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from autotrain_llm.data.files.read import KINDS, PLAIN, STRUCTURED, suffix_of
 from autotrain_llm.data.observations import Observations
 from autotrain_llm.data.rules.files import a_file_can_not_be_read, the_data_has_no_such_split, the_path_leads_to_no_data
-from autotrain_llm.data.wording import close, listed
+from autotrain_llm.data.wording import listed
 from autotrain_llm.declare.document import parse_json
+from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.special_file import is_special
 
 SPLIT_WORDS = {
@@ -98,7 +99,7 @@ def _neighbour(path: Path) -> Path | None:
         return None
     by_stem = {other.name.split(".")[0]: other.name for other in folder.iterdir() if not other.name.startswith(".")}
     # An ending that is the same says nothing: almost all files of rows have it.
-    near = by_stem.get(close(path.name.split(".")[0], by_stem, cutoff=0.75) or "")
+    near = by_stem.get(nearest(path.name.split(".")[0], by_stem, cutoff=0.75) or "")
     return folder / near if near else None
 
 

@@ -55,7 +55,8 @@ from autotrain_llm.data.rules.preferences import (
 )
 from autotrain_llm.data.rules.token_rows import token_ids_beside_text_are_not_used
 from autotrain_llm.data.turns import SPEAKER_FLAGS, parsed
-from autotrain_llm.data.wording import close, nearest, plain, shown
+from autotrain_llm.data.wording import nearest_first, plain, shown
+from autotrain_llm.declare.nearest import nearest
 
 PREFERENCE_ROLES = {"prompt_column": "prompt", "text_column": "chosen", "rejected_column": "rejected"}
 LIKE_TURNS = re.compile(r"""\s*\[\s*\{\s*['"]?(?:role|from|content|value)\b""")
@@ -96,7 +97,7 @@ def _right_columns(columns: Columns, request: DataRequest, absent: list[str]) ->
         prompt = column_parameter("prompt_column")
         if prompt not in TRAINERS[request.trainer].requires or _begin_with_prompts(columns, mapping.columns["chosen"]):
             return right | {prompt: None}
-    near = {column_parameter(field): close(getattr(request, field), columns.names) for field in absent}
+    near = {column_parameter(field): nearest(getattr(request, field), columns.names) for field in absent}
     if all(near.values()):
         return near
     if mapping is not None and mapping.format != "preference":
@@ -291,7 +292,7 @@ def check_named_columns(
         a_named_column_is_not_in_the_data,
         file=name,
         absent=absent,
-        columns=nearest(first_absent, columns.names),
+        columns=nearest_first(first_absent, columns.names),
         changes=changes,
         data_flag=data_flag,
         is_certain=_only_respelt(named, changes),

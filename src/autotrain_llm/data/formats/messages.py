@@ -34,7 +34,8 @@ from autotrain_llm.data.turns import (
     parsed,
     turns_inside,
 )
-from autotrain_llm.data.wording import close, kind_of, quoted, shown
+from autotrain_llm.data.wording import kind_of, quoted, shown
+from autotrain_llm.declare.nearest import nearest
 
 EXAMPLE = 30  # characters of a text that a finding shows
 # The types of parts that are text, those of Telegram's formats among them.
@@ -349,7 +350,7 @@ def _role(rest: dict[str, Any], turn_number: int, column: str) -> str:
     role = ROLES.get(written_role.strip().lower()) if isinstance(written_role, str) else None
     if role is not None:
         return role
-    near = close(str(written_role), ROLES)
+    near = nearest(str(written_role), ROLES)
     raise RowUnusable(
         a_turn_has_an_unknown_role,
         turn=turn_number,

@@ -106,17 +106,9 @@ def check_letters(rows: Sequence[Example], observations: Observations) -> None:
         damaged = [row for row, texts in suspected if any(map(pattern.search, texts))]
         if not damaged or len(damaged) < DAMAGED_SHARE * len(rows):
             continue
-        first_damaged = damaged[0]
-        observations.add(
-            text_holds_damaged_characters,
-            kind=kind,
-            characters=next(match[0] for match in map(pattern.search, first_damaged.strings()) if match),
-            count=len(damaged),
-            rows=len(rows),
-            file=first_damaged.file,
-            row=first_damaged.row,
-            line=first_damaged.line,
-        )
+        characters = next(match[0] for match in map(pattern.search, damaged[0].strings()) if match)
+        facts = {"kind": kind, "characters": characters, "count": len(damaged), "rows": len(rows)}
+        observations.row(text_holds_damaged_characters, damaged[0], **facts)
 
 
 def check_contradictions(rows: Iterable[Example], observations: Observations) -> None:
@@ -158,15 +150,8 @@ def check_near_duplicates(rows: Sequence[Example], observations: Observations) -
     if len(duplicates.pairs) < fewest:
         return
     earlier, row = duplicates.pairs[0]
-    observations.add(
-        many_rows_are_near_duplicates,
-        file=row.file,
-        row=row.row,
-        line=row.line,
-        earlier=earlier.row,
-        duplicates=len(duplicates.pairs),
-        rows=duplicates.compared,
-    )
+    facts = {"earlier": earlier.row, "duplicates": len(duplicates.pairs), "rows": duplicates.compared}
+    observations.row(many_rows_are_near_duplicates, row, **facts)
 
 
 def check_near_overlap(
@@ -178,14 +163,6 @@ def check_near_overlap(
     if len(duplicates.pairs) < fewest:
         return
     trained, row = duplicates.pairs[0]
-    observations.add(
-        evaluation_rows_are_near_duplicates_of_training_rows,
-        flag=flag,
-        file=row.file,
-        row=row.row,
-        line=row.line,
-        trained_file=trained.file,
-        trained_row=trained.row,
-        duplicates=len(duplicates.pairs),
-        rows=duplicates.compared,
-    )
+    facts = {"trained_file": trained.file, "trained_row": trained.row, "flag": flag, "file": row.file}
+    facts |= {"duplicates": len(duplicates.pairs), "rows": duplicates.compared}
+    observations.row(evaluation_rows_are_near_duplicates_of_training_rows, row, **facts)

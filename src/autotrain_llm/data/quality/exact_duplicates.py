@@ -27,17 +27,8 @@ def check_duplicates(examples: Sequence[Example], name: str, observations: Obser
         return
     once = numpy.zeros(len(examples), dtype=bool)
     once[first] = True
-    example = examples[int(numpy.argmin(once))]
-    observations.add(
-        many_rows_are_duplicates,
-        name=name,
-        file=example.file,
-        row=example.row,
-        line=example.line,
-        repeated=repeated,
-        rows=len(examples),
-        most=int(counts.max()),
-    )
+    facts = {"repeated": repeated, "rows": len(examples), "most": int(counts.max())}
+    observations.row(many_rows_are_duplicates, examples[int(numpy.argmin(once))], name=name, **facts)
 
 
 def check_overlap(train: Sequence[Example], valid: Sequence[Example], flag: str, observations: Observations) -> None:
@@ -52,14 +43,5 @@ def check_overlap(train: Sequence[Example], valid: Sequence[Example], flag: str,
         return
     first = valid[int(shared[0])]
     trained = train[int(numpy.flatnonzero(train_keys == valid_keys[shared[0]])[-1])]
-    observations.add(
-        evaluation_rows_are_trained_on,
-        flag=flag,
-        file=first.file,
-        row=first.row,
-        line=first.line,
-        shared=len(shared),
-        rows=len(valid),
-        trained_file=trained.file,
-        trained_row=trained.row,
-    )
+    facts = {"shared": len(shared), "rows": len(valid), "trained_file": trained.file, "trained_row": trained.row}
+    observations.row(evaluation_rows_are_trained_on, first, flag=flag, file=first.file, **facts)

@@ -14,18 +14,16 @@ SECRETS = ("check_secrets", DATA_PARAMETER)
 
 
 @rule("D164", WARNING, example=of_rows('{"text": "caf\\ufffd"}\n' + TWO, '{"text": "caf\\u00e9"}\n' + TWO))
-def text_holds_damaged_characters(
-    kind: str, characters: str, count: int, rows: int, file: str, row: int, line: int | None
-) -> Iterator[Finding]:
+def text_holds_damaged_characters(kind: str, characters: str, count: int, rows: int) -> Iterator[Finding]:
     """Many rows hold characters that were damaged before the file was written: replacement characters, nulls, or UTF-8 that was read as
     another encoding (\u00c3\u00bc for \u00fc).
 
     Why: the model would be trained to write them.
     Fix: make the file again from its source, reading and writing it as UTF-8.
     """
-    message = f"{file}, row {row}: holds {kind} ({characters!r}); so do {count} of {plural(rows, 'row')}"
+    what = f"holds {kind} ({characters!r}); so do {count} of {plural(rows, 'row')}"
     fix = "make the file again from its source, reading and writing it as UTF-8"
-    yield Finding(message, fix, (DATA_PARAMETER,), file=file, row=row, line=line)
+    yield Finding(what, fix, (DATA_PARAMETER,))
 
 
 @rule(

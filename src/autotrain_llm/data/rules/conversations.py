@@ -260,9 +260,7 @@ def a_chat_template_is_not_applied_to_plain_text(template: str, column: str) -> 
 
 
 @rule("D197", WARNING, example=of_rows(SPOKEN, PAIRS, command=DPO, flags=VICUNA))
-def texts_are_written_conversations(
-    user: str, assistant: str, count: int, of: str, is_text: bool, file: str, row: int, line: int | None
-) -> Iterator[Finding]:
+def texts_are_written_conversations(user: str, assistant: str, count: int, of: str, is_text: bool) -> Iterator[Finding]:
     """Texts hold conversations with the names of their speakers, and the model has a chat template.
 
     Why: a conversation that is a text is no turns: the model's chat template does not write it, and in plain text the questions are trained
@@ -275,9 +273,6 @@ def texts_are_written_conversations(
         f"{what}: the chat template does not write it{trained}",
         None,
         TEMPLATE,
-        file=file,
-        row=row,
-        line=line,
         guess={"chat_template": "none"},
         otherwise='if the model is to be asked with such texts; or write each as {"messages": [{"role": "user", "content": "…"}, …]}',
     )
@@ -588,15 +583,15 @@ def the_template_writes_no_generation_prompt(missing: str) -> Iterator[Finding]:
     ),
 )
 def rows_hold_tokens_of_another_tokenizer(
-    markers: Sequence[str], eos: str | None, count: int, of: str, case: str, file: str, row: int, line: int | None
+    markers: Sequence[str], eos: str | None, count: int, of: str, case: str
 ) -> Iterator[Finding]:
     """Rows hold control tokens of another chat template or tokenizer, such as `<|im_start|>`, that this tokenizer doesn't have.
 
     Why: they are trained on as plain text, several tokens each, and generation doesn't stop at them.
     Fix: rows with messages, to which this model's own template is applied, or a model whose tokenizer has these tokens.
     """
-    message = (
-        f"{file}, row {row}: its text holds {enumerated(markers)}, {no_tokens(markers)} of this tokenizer (its eos_token is "
+    what = (
+        f"its text holds {enumerated(markers)}, {no_tokens(markers)} of this tokenizer (its eos_token is "
         f"{eos}): they are trained on as plain text, several tokens each ({count} of {of})"
     )
     mend = {
@@ -605,21 +600,19 @@ def rows_hold_tokens_of_another_tokenizer(
         "end is marked": f"leave it out: {eos} is added at the end anyway",
     }.get(case, f"write {eos}")
     fix = f"{mend}, or --model with one whose tokenizer has {markers[0]}"
-    yield Finding(message, fix, (DATA_PARAMETER, "model"), file=file, row=row, line=line)
+    yield Finding(what, fix, (DATA_PARAMETER, "model"))
 
 
 @rule("D170", WARNING, example=of_rows(CHAT.replace('"Hi"', '"<|im_start|>user\\nHi"'), CHAT, flags=f" {CHATML}"))
-def turns_hold_the_markers_of_the_template(
-    markers: Sequence[str], count: int, of: str, file: str, row: int, line: int | None
-) -> Iterator[Finding]:
+def turns_hold_the_markers_of_the_template(markers: Sequence[str], count: int, of: str) -> Iterator[Finding]:
     """Turns already contain the markers that the chat template writes around each turn.
 
     Why: the model would be trained on each marker twice.
     Fix: leave them out of the content, or write the whole conversation as text, in a column `text`.
     """
-    message = (
-        f"{file}, row {row}: the content of its turns holds {enumerated(markers)}, which the chat template writes around each turn "
+    what = (
+        f"the content of its turns holds {enumerated(markers)}, which the chat template writes around each turn "
         f"as well, so that it occurs twice ({count} of {of})"
     )
     fix = "leave them out of the content, or write the whole conversation as text, in a column text"
-    yield Finding(message, fix, DATA, file=file, row=row, line=line)
+    yield Finding(what, fix, DATA)

@@ -51,32 +51,29 @@ def no_row_can_be_evaluated(source: str, name: str, parameter: str) -> Iterator[
 
 @rule("D122", WARNING, example=of_flags("--eval-dataset-path rows.jsonl", "--valid-split 0.5"))
 def evaluation_rows_are_trained_on(
-    flag: str, file: str, row: int, line: int | None, shared: int, rows: int, trained_file: str, trained_row: int
+    flag: str, file: str, shared: int, rows: int, trained_file: str, trained_row: int
 ) -> Iterator[Finding]:
     """Rows of the evaluation data also occur in the training data (leakage).
 
     Why: scores on them are inflated: they say nothing about new data.
     Fix: delete the shared rows from the evaluation data.
     """
-    message = (
-        f"{file}, row {row} ({flag}) is also row {trained_row} of {trained_file}, which is trained on: "
-        f"{shared} of {plural(rows, 'evaluation row')} also occur in the training data (leakage), which inflates scores"
+    what = (
+        f"is also row {trained_row} of {trained_file}, which is trained on: {shared} of {plural(rows, 'evaluation row')} ({flag}) also occur in the "
+        "training data (leakage), which inflates scores"
     )
-    fix = f"delete the shared rows from {file}"
-    yield Finding(message, fix, (parameter_of(flag),), file=file, row=row, line=line)
+    yield Finding(what, f"delete the shared rows from {file}", (parameter_of(flag),))
 
 
 @rule("D123", WARNING, example=of_rows('{"text": "One."}\n' * 40))
-def many_rows_are_duplicates(
-    name: str, file: str, row: int, line: int | None, repeated: int, rows: int, most: int
-) -> Iterator[Finding]:
+def many_rows_are_duplicates(name: str, repeated: int, rows: int, most: int) -> Iterator[Finding]:
     """A large share of the rows repeats earlier ones exactly.
 
     Why: the model memorises rows that are repeated often.
     Fix: deduplicate the data.
     """
-    message = f"{file}, row {row}: an exact duplicate of an earlier row; so are {repeated} of {rows} rows (one occurs {most} times)"
-    yield Finding(message, f"deduplicate {name}", DATA, file=file, row=row, line=line)
+    what = f"an exact duplicate of an earlier row; so are {repeated} of {rows} rows (one occurs {most} times)"
+    yield Finding(what, f"deduplicate {name}", DATA)
 
 
 @rule("D129", example=of_flags("--valid-split 5", "--valid-split 1"))
@@ -124,9 +121,7 @@ def evaluation_rows_have_another_format(
 
 
 @rule("D161", WARNING, example=of_rows(STORIES + NEARLY, STORIES))
-def many_rows_are_near_duplicates(
-    file: str, row: int, line: int | None, earlier: int, duplicates: int, rows: int
-) -> Iterator[Finding]:
+def many_rows_are_near_duplicates(earlier: int, duplicates: int, rows: int) -> Iterator[Finding]:
     """A large share of the rows are near duplicates of earlier ones: at least 90 % of their shingles (five words in a row) are the same.
 
     Why: text that occurs in many rows is trained on that many times, and the model memorises it. Shingles that more than a tenth of the rows
@@ -134,11 +129,9 @@ def many_rows_are_near_duplicates(
     are compared, sampled with the seed.
     Fix: keep one row of each group of near duplicates.
     """
-    message = (
-        f"{file}, row {row}: a near duplicate of row {earlier} (at least 90 % of their five-word sequences are the same); "
-        f"{duplicates} of {rows} rows are near duplicates of earlier ones"
-    )
-    yield Finding(message, "keep one row of each group of near duplicates", DATA, file=file, row=row, line=line)
+    what = f"a near duplicate of row {earlier} (at least 90 % of their five-word sequences are the same)"
+    others = f"{duplicates} of {rows} rows are near duplicates of earlier ones"
+    yield Finding(f"{what}; {others}", "keep one row of each group of near duplicates", DATA)
 
 
 @rule(
@@ -153,18 +146,18 @@ def many_rows_are_near_duplicates(
     ),
 )
 def evaluation_rows_are_near_duplicates_of_training_rows(
-    flag: str, file: str, row: int, line: int | None, trained_file: str, trained_row: int, duplicates: int, rows: int
+    flag: str, file: str, trained_file: str, trained_row: int, duplicates: int, rows: int
 ) -> Iterator[Finding]:
     """At least 1 % of the evaluation rows are near duplicates of training rows, compared as for D161.
 
     Why: scores on them are inflated: they say little about new data.
     Fix: delete such rows from the evaluation data.
     """
-    message = (
-        f"{file}, row {row} ({flag}) is nearly the same as row {trained_row} of {trained_file}, which is trained on: "
-        f"{duplicates} of {plural(rows, 'evaluation row')} are near duplicates of training rows, which inflates scores"
+    what = (
+        f"is nearly the same as row {trained_row} of {trained_file}, which is trained on: {duplicates} of {plural(rows, 'evaluation row')} ({flag}) are "
+        "near duplicates of training rows, which inflates scores"
     )
-    yield Finding(message, f"delete such rows from {file}", (parameter_of(flag),), file=file, row=row, line=line)
+    yield Finding(what, f"delete such rows from {file}", (parameter_of(flag),))
 
 
 @rule(

@@ -19,6 +19,7 @@ from autotrain_llm.data.rules.conversations import (
     turns_hold_the_markers_of_the_template,
 )
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
+from autotrain_llm.declare.rule import RuleFunction
 from autotrain_llm.declare.text import plural
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _check_twice(renderer: RowRenderer, rows: list[Example], own: list[str]) -> 
         if markers - {end}:  # an answer that brings its end with it has a finding of its own
             marked.append((row, [marker for marker in own if marker in markers]))
     if _are_many(marked, rows):
-        renderer.observations.add(turns_hold_the_markers_of_the_template, **_facts(renderer, marked, rows))
+        _observe(renderer, turns_hold_the_markers_of_the_template, marked, rows, markers=marked[0][1])
 
 
 def _check_speakers(renderer: RowRenderer, rows: list[Example]) -> None:
@@ -106,10 +107,9 @@ def _check_speakers(renderer: RowRenderer, rows: list[Example]) -> None:
     if not spoken or len(spoken) * 2 < len(rows):
         return
     user, assistant = spoken[0][1]
-    facts = _facts(renderer, spoken, rows)
-    del facts["markers"]
     is_text = spoken[0][0].text is not None and not renderer.preparation.scored
-    renderer.observations.add(texts_are_written_conversations, user=user, assistant=assistant, is_text=is_text, **facts)
+    facts = {"user": user, "assistant": assistant, "is_text": is_text}
+    _observe(renderer, texts_are_written_conversations, spoken, rows, **facts)
 
 
 def _texts_before_answers(row: Example) -> str:
@@ -150,8 +150,8 @@ def _check_unknown(renderer: RowRenderer, rows: list[Example], own: list[str]) -
         case = "text"
     else:
         case = "end is marked" if renderer.preparation.add_eos else "end"
-    facts = _facts(renderer, marked, rows)
-    renderer.observations.add(rows_hold_tokens_of_another_tokenizer, eos=tokenizer.eos, case=case, **facts)
+    facts = {"markers": markers, "eos": tokenizer.eos, "case": case}
+    _observe(renderer, rows_hold_tokens_of_another_tokenizer, marked, rows, **facts)
 
 
 def _tokens_in(text: str) -> Iterable[str]:
@@ -163,9 +163,14 @@ def _are_many(marked: list[tuple[Example, list[str]]], rows: list[Example]) -> b
     return bool(marked) and len(marked) >= min(max(FEWEST, SHARE * len(rows)), len(rows))
 
 
-def _facts(renderer: RowRenderer, marked: list[tuple[Example, list[str]]], rows: list[Example]) -> dict[str, Any]:
-    """The first row with markers, and how many of how many rows have some."""
-    row, markers = marked[0]
+def _observe(
+    renderer: RowRenderer,
+    rule: RuleFunction,
+    marked: list[tuple[Example, list[str]]],
+    rows: list[Example],
+    **facts: Any,
+) -> None:
+    """Report the first of some rows, and how many there are of how many that were looked at."""
     some = "the first " if len(rows) == LOOKED_AT < len(renderer.dataset.train) else ""
     of = some + plural(len(rows), "row")
-    return {"markers": markers, "count": len(marked), "of": of, "file": row.file, "row": row.row, "line": row.line}
+    renderer.observations.row(rule, marked[0][0], count=len(marked), of=of, **facts)

@@ -20,7 +20,11 @@ from autotrain_llm.declare.rule import rule
 from autotrain_llm.declare.text import plain_number, plural
 
 CONFIG = ("data_config",)
-FORM = "sources:\n  - {name: chat, path: chat.jsonl, weight: 0.75}"
+
+
+def _at(file: str, line: int, problem: str, fix: str | None) -> Finding:
+    """A finding about a line of the file of a mixture."""
+    return Finding(f"{file}, line {line}: {problem}", fix, CONFIG, file=file, line=line)
 
 
 @rule("D200", example=of_mixture("sources: [\n"))
@@ -54,7 +58,7 @@ def a_mixture_has_an_unknown_key(
     Fix: the key that was probably meant, or one of those that the finding lists.
     """
     fix = instead or (f"{meant}: …" if meant else f"the keys of {place} are {listed(known, most=20)}")
-    yield Finding(f"{file}, line {line}: {place} has no key {key!r}", fix, CONFIG, file=file, line=line)
+    yield _at(file, line, f"{place} has no key {key!r}", fix)
 
 
 @rule("D202", example=of_mixture(SOURCES.replace("weight: 0.5}", "weight: -1}", 1)))
@@ -66,7 +70,7 @@ def a_value_of_a_mixture_can_not_be_used(
     Why: a weight below zero, or a limit that is no number, says nothing about which rows to use.
     Fix: a value as the finding describes it.
     """
-    yield Finding(f"{file}, line {line}: {key} {problem}", fix, CONFIG, file=file, line=line)
+    yield _at(file, line, f"{key} {problem}", fix)
 
 
 @rule("D203", WARNING, example=of_mixture(SOURCES.replace("weight: 0.5}", "weight: 0.3}", 1)))
@@ -79,10 +83,8 @@ def the_weights_of_a_mixture_do_not_add_up(
     Fix: weights that add up to 1, if the shares that the finding names are not meant.
     """
     named = ", ".join(f"{name} {share:.3g}" for name, share in shares)
-    message = (
-        f"{file}, line {line}: the weights add up to {plain_number(round(total, 6))}, and are divided by it: {named}"
-    )
-    yield Finding(message, "write these shares as weights, or others that add up to 1", CONFIG, file=file, line=line)
+    what = f"the weights add up to {plain_number(round(total, 6))}, and are divided by it: {named}"
+    yield _at(file, line, what, "write these shares as weights, or others that add up to 1")
 
 
 @rule("D204", example=of_mixture(SOURCES.replace("name: two", "name: one")))
@@ -96,12 +98,12 @@ def the_name_of_a_source_can_not_be_used(
     """
     match case:
         case "twice":
-            message = f"{file}, line {line}: the source of line {other} is called {source!r} too"
+            what = f"the source of line {other} is called {source!r} too"
         case "taken":
-            message = f"{file}, line {line}: a source can't be called {source!r}: the run reports eval_{source}_loss for something else"
+            what = f"a source can't be called {source!r}: the run reports eval_{source}_loss for something else"
         case _:
-            message = f"{file}, line {line}: {source!r} can't be part of the name of a metric"
-    yield Finding(message, f"name: {suggested}", CONFIG, file=file, line=line)
+            what = f"{source!r} can't be part of the name of a metric"
+    yield _at(file, line, what, f"name: {suggested}")
 
 
 @rule(
@@ -153,8 +155,8 @@ def two_sources_are_of_different_kinds(
     Why: the two are different rows of a batch.
     Fix: one kind in each mixture: write the pairs as two labelled rows each.
     """
-    message = f"{file}, line {line}: the rows of {name} are {kind}, and those of {other} are {other_kind}"
-    yield Finding(message, "write all sources in one of the two formats", CONFIG, file=file, line=line)
+    what = f"the rows of {name} are {kind}, and those of {other} are {other_kind}"
+    yield _at(file, line, what, "write all sources in one of the two formats")
 
 
 @rule(
@@ -173,8 +175,8 @@ def sources_are_written_in_different_forms(
     conversations it is meant.
     Fix: write all sources as conversations, or as plain prompts; `--chat-template NAME` renders plain prompts too.
     """
-    message = f"{file}, line {line}: {name} {form}, and {other} {other_form}: the model learns both forms"
-    yield Finding(message, "write both as conversations, if that is not meant", CONFIG, file=file, line=line)
+    what = f"{name} {form}, and {other} {other_form}: the model learns both forms"
+    yield _at(file, line, what, "write both as conversations, if that is not meant")
 
 
 @rule(
@@ -188,12 +190,9 @@ def a_source_is_repeated(file: str, line: int, name: str, passes: float, rows: i
     Why: a model memorises rows that it sees many times. All rows of the source are used once before any is used again.
     Fix: a smaller weight, a smaller `total`, or more rows.
     """
-    message = (
-        f"{file}, line {line}: {name} is repeated {passes:.2g} times in an epoch: {drawn} of {plural(rows, 'row')}"
-        if passes < 100
-        else f"{file}, line {line}: {name} is repeated {passes:.0f} times in an epoch: {drawn} of {plural(rows, 'row')}"
-    )
-    yield Finding(message, "a smaller weight or total, if that is not meant", CONFIG, file=file, line=line)
+    times = f"{passes:.2g}" if passes < 100 else f"{passes:.0f}"
+    what = f"{name} is repeated {times} times in an epoch: {drawn} of {plural(rows, 'row')}"
+    yield _at(file, line, what, "a smaller weight or total, if that is not meant")
 
 
 @rule("D209", example=of_mixture(f"{SOURCES}validation: 4\n", f"{SOURCES}validation: 0.25\n"))
@@ -207,9 +206,9 @@ def a_source_has_no_rows_to_hold_out(
     Fix: another share or number of rows, for all sources or, as a key of the source, for this one.
     """
     what = "leaves none of them to train on" if case == "all" else "holds none of them out"
-    message = f"{file}, line {line}: {name} has {plural(rows, 'row')}, and validation: {share} {what}"
     fix = "a smaller share" if case == "all" else "a larger share"
-    yield Finding(message, f"{fix}, or `validation: none` in this source", CONFIG, file=file, line=line)
+    what = f"{name} has {plural(rows, 'row')}, and validation: {share} {what}"
+    yield _at(file, line, what, f"{fix}, or `validation: none` in this source")
 
 
 @rule(
@@ -222,8 +221,8 @@ def a_source_gives_no_row(file: str, line: int, name: str, share: float, unit: s
     Why: nothing of it would be trained on.
     Fix: a larger `total`, or a larger weight.
     """
-    message = f"{file}, line {line}: {share:.2%} of an epoch of {plural(size, unit)} is no row of {name}"
-    yield Finding(message, "a larger total, or a larger weight", CONFIG, file=file, line=line)
+    what = f"{share:.2%} of an epoch of {plural(size, unit)} is no row of {name}"
+    yield _at(file, line, what, "a larger total, or a larger weight")
 
 
 @rule(

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from autotrain_llm.run.report.trials import Sweep
 
 TRIALS = Path(SWEEP, "trials.json")
-METRICS, SAMPLES, REPORT = "metrics.jsonl", "samples.jsonl", "report.html"
+METRICS, REPORT = "metrics.jsonl", "report.html"
 RUNNING, STARTING, OK = "running", "starting", "ok"
 FINISHING, STOPPING, FAILING = "finishing", "stopping", "failing"
 LIVE = (RUNNING, STARTING, FINISHING, STOPPING, FAILING)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,8 +122,3 @@ def _texts(stage: Stage) -> dict[str, str]:
         for name, value in stage.arguments.values.items()
         if name in OFFERED and name != "output_dir" and not PARAMS[name].secret
     }
-
-
-def earlier_names(names: Sequence[str], shown: int) -> list[str]:
-    """The stages that the shown one may name as a model."""
-    return [name for name in names[:shown] if re.fullmatch(STAGE_NAME, name)]

@@ -14,8 +14,6 @@ from autotrain_llm.cli.screen import Screen
 from autotrain_llm.params.launching import SKY
 from autotrain_llm.planning.job_files import HUB_TOKEN, SUBMITTED_BY, job_file, job_of, submitting
 
-DONE = 0
-
 
 def print_or_submit(launch: str, values: Mapping[str, Any], screen: Screen) -> int:
     """Carry out a command with this `--launch`, whose flags have been checked, and return the exit status."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from autotrain_llm.declare.finding import Finding
 
-DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 # Carried out by the function of the command's name in the module of that name, which opens the streams itself.
 OF_A_MODULE = ("llm", "prepare", "chat", "export", "check", "app")
 HELP, VERSION_WORDS = ("-h", "--help", "help"), ("-V", "--version", "version")

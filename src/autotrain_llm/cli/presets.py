@@ -14,7 +14,6 @@ from autotrain_llm.declare.nearest import nearest
 USAGE = """\
 usage: autotrain presets [NAME] [--format text|json]
        what the presets of --preset are for; with NAME, what one sets and why"""
-NAME_COLUMN = 24
 
 
 def presets(words: Sequence[str], screen: Screen) -> int:

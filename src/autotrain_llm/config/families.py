@@ -266,8 +266,3 @@ def why_not_the_section(name: str) -> str | None:
     """Why what a name means together with the sections before it does not exist here; None where its last part has to tell."""
     of_section = ((pattern, why) for pattern, why in _expressions() if r"\." in pattern.pattern.removeprefix(BEFORE))
     return next((why for pattern, why in of_section if pattern.fullmatch(name)), None)
-
-
-def is_section(name: str) -> bool:
-    """Whether a name is that of a section without counterpart, as a whole."""
-    return any(f"{name}.*" in patterns.split() for patterns in FAMILIES.values())

@@ -50,7 +50,7 @@ class TurnSpans:
             return self._without_parts(turn, stretches)
         spans: list[Span] = []
         covered: set[int] = set()
-        for run in self._runs(turn, signs):
+        for run in self._runs(signs):
             fresh = [sign for sign in run if self.trace.signs[sign][1] not in covered]
             if not fresh:
                 continue  # a name that the answer of a tool repeats
@@ -72,7 +72,7 @@ class TurnSpans:
         ]
         return inside or signs
 
-    def _runs(self, turn: int, signs: list[int]) -> list[list[int]]:
+    def _runs(self, signs: list[int]) -> list[list[int]]:
         """The signs of a turn, divided where signs of other turns stand between them."""
         runs: list[list[int]] = []
         for index in signs:

@@ -359,7 +359,7 @@ def _preference(converter: Converter, example: Example, cells: Cells) -> None:
     if isinstance(prompt, list) and isinstance(chosen, str):
         chosen, rejected = as_turns(chosen, "assistant"), as_turns(rejected, "assistant")
     if isinstance(chosen, list):
-        prompt = _turns_before(converter, example, prompt, chosen, rejected)
+        prompt = _turns_before(converter, example, prompt, chosen)
     prompt, chosen, rejected = _split_off_prompt(converter, example, prompt, chosen, rejected)
     for side, answer in (("chosen", chosen), ("rejected", rejected)):
         if isinstance(answer, list) and answer and answer[-1]["role"] == "user":
@@ -442,9 +442,7 @@ def _preference_prompt(converter: Converter, example: Example, cells: Cells) -> 
     return converter.side(example, cells, "prompt")
 
 
-def _turns_before(
-    converter: Converter, example: Example, prompt: Side | None, chosen: Side, rejected: Side
-) -> list[Message] | None:
+def _turns_before(converter: Converter, example: Example, prompt: Side | None, chosen: Side) -> list[Message] | None:
     """The prompt as turns, for answers that are turns."""
     if prompt is None or isinstance(prompt, list):
         return prompt

@@ -134,10 +134,12 @@ class Memory:
     @property
     def loading_bytes(self) -> int | None:
         """Bytes of a machine's main memory that its processes take together while they load the model for GPUs; None for a single process, and if
-        the model's sizes are not known. A model that is going to be divided is read by one process of each machine."""
+        the model's sizes are not known. A model that is going to be divided is read by one process of each machine, by each if it is quantised."""
         if self.shape is None or self.processes == 1 or not self.machine.has_cuda:
             return None
         loading = self.machine.local_processes if self.shards == 1 or self.layout.name == "padded" else 1
+        if self.shards > 1 and self.config.quantization:
+            return self.machine.local_processes * estimate.quantised_bytes(self.shape, self.config.quantization)
         adapter = self.config.peft and self.computes_in == "bf16" and not self.context.is_scratch
         return loading * (2 if adapter else 4) * self.shape.parameters
 
@@ -451,7 +453,7 @@ class Memory:
             yield {"peft": True}
         elif config.lora_r > RANKS[1]:
             yield {"lora_r": RANKS[1]}
-        if self.shards == 1 and config.peft and not config.quantization and self.machine.has_cuda:
+        if config.peft and not config.quantization and self.machine.has_cuda:
             yield {"quantization": "int4"}
 
     def smallest_fitting_change(self, checkpointing: bool | str) -> dict[str, Any] | None:
@@ -504,13 +506,13 @@ class Memory:
         while budget > self._limit(config):
             yield {"batch_tokens": budget}
             budget //= 2
-        is_whole = self.shards == 1 and not self._can_be_divided()  # what follows is not combined with parts
+        is_whole = self.shards == 1 and not self._can_be_divided()  # its states are not combined with parts
         if is_whole and not config.peft and OPTIMIZERS[config.optimizer].states:
             yield {"optimizer": "adafactor"}
         if not self.context.is_scratch and config.applies("peft"):
             if not config.peft:
                 yield {"peft": True, "optimizer": config.optimizer}
-            if is_whole and not config.quantization and self.machine.has_cuda:
+            if not config.quantization and self.machine.has_cuda:
                 yield {"quantization": "int4"}
         tokens = self._longest(config) // 2
         while tokens >= SHORTEST:

@@ -46,6 +46,7 @@ SHORT_SPAN = 128
 # With a teacher, a GPU's tile of logits is converted to float32 in TEACHER_PARTS parts, each held in TEACHER_TENSORS tensors.
 TEACHER_PARTS, TEACHER_TENSORS = 4, 7
 NF4, INT8 = 0.52, 1.02  # bytes per quantised weight, including its part of the scales
+PACKED = 0.5  # of a weight in 4 bits without them
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,8 @@ def _always(shape: Shape, run: Run) -> dict[str, int]:
     return {
         "libraries": LIBRARIES[run.device],
         "kernels": WARM[run.device] + int(KERNEL * run.kernels),
-        "weights": (weight_bytes(shape, run) + adapter + second) // run.shards,
+        "weights": (weight_bytes(shape, run) - scale_bytes(shape, run) + adapter + second) // run.shards
+        + scale_bytes(shape, run),
         "optimizer": int(FLOAT * run.states * trained) // run.shards,
         **run.resident,
         "attention score buffers": SCORE_BUFFERS * HALF * BLOCK_SCORES if _in_blocks(run) else 0,
@@ -269,11 +271,21 @@ def _kept_without_probabilities(shape: Shape, run: Run) -> int:
 
 
 def weight_bytes(shape: Shape, run: Run) -> int:
-    """Bytes of the loaded weights. Quantisation leaves embedding and head in float32."""
+    """Bytes of the loaded weights."""
     if run.quantised is None:
         return int(run.weight * shape.parameters)
-    bytes_each = NF4 if run.quantised == "int4" else INT8
+    return quantised_bytes(shape, run.quantised)
+
+
+def quantised_bytes(shape: Shape, quantised: str) -> int:
+    """Bytes of quantised weights: embedding and head stay in float32."""
+    bytes_each = NF4 if quantised == "int4" else INT8
     return int(bytes_each * shape.linear + FLOAT * (shape.parameters - shape.linear))
+
+
+def scale_bytes(shape: Shape, run: Run) -> int:
+    """Bytes of the scales of weights in 4 bits, which are not divided among processes."""
+    return int((NF4 - PACKED) * shape.linear) if run.quantised == "int4" else 0
 
 
 def trainable_values(shape: Shape, adapter: Adapter | None) -> int:
@@ -301,20 +313,23 @@ def rounded_weights(shape: Shape, run: Run) -> int:
 
 
 def gathered_bytes(shape: Shape, run: Run) -> int:
-    """Bytes of the whole weights that a process of a divided model holds at once, in the dtype that is computed in: a layer, the next one, which
-    is gathered meanwhile, and embedding and head."""
+    """Bytes of the whole weights that a process of a divided model holds at once, in the dtype that is computed in or in 4 bits: a layer, the next
+    one, which is gathered meanwhile, and embedding and head."""
     if run.shards == 1:
         return 0
     tables = shape.table * (1 if shape.tied else 2)
-    return (HALF if run.half else FLOAT) * (2 * shape.linear // max(shape.layers, 1) + tables)
+    value = HALF if run.half else FLOAT
+    return int((PACKED if run.quantised else value) * (2 * shape.linear // max(shape.layers, 1)) + value * tables)
 
 
 def gathered_model_bytes(shape: Shape, run: Run) -> int:
-    """Bytes of all weights of a divided model in the dtype that is computed in, as each process gathers them to sample answers and score them."""
+    """Bytes of all weights of a divided model in the dtype that is computed in or in 4 bits, as each process gathers them to sample answers and score
+    them."""
     if run.shards == 1:
         return 0
     second = run.second.linear + run.second.table if run.second else 0
-    return (HALF if run.half else FLOAT) * (shape.parameters + second)
+    value = HALF if run.half else FLOAT
+    return int((PACKED if run.quantised else value) * shape.linear + value * (shape.parameters - shape.linear + second))
 
 
 def gathered_gradient_bytes(shape: Shape, run: Run) -> int:

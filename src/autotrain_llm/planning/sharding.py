@@ -40,18 +40,15 @@ def _initialisation(name: str) -> Obstacle:
     )
 
 
-def _quantization(name: str) -> Obstacle:
-    return Obstacle(
-        "quantization",
-        f"--quantization {name}",
-        "its weights lie in blocks with scales of their own, which this package does not divide",
-        lambda config: config.quantization == name,
-    )
-
-
 OBSTACLES = (
     *(_optimizer(name, optimizer.undivided) for name, optimizer in OPTIMIZERS.items() if optimizer.undivided),
-    *map(_quantization, ("int4", "int8")),
+    Obstacle(
+        "quantization",
+        "--quantization int8",
+        "bitsandbytes' layers in 8 bits compute with whole weights that they keep beside their parameters",
+        lambda config: config.quantization == "int8",
+        {"quantization": "int4"},
+    ),
     *map(_initialisation, OF_THE_BASE),
     Obstacle(
         "mixed_precision",

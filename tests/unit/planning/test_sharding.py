@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,25 @@ def test_parts_take_less_memory_the_more_there_are(command: dict[str, Any]) -> N
     assert peaks == sorted(peaks, reverse=True)
 
 
+def test_a_base_in_4_bits_is_divided_but_for_its_scales() -> None:
+    shape = estimate.Shape(parameters=70_000_000_000, hidden=8192, intermediate=28672, layers=80, vocabulary=32_000)
+    adapter = estimate.Adapter(100_000_000, width=100_000, matrices=7, rank=16, dropout=False)
+    run = estimate.Run(tokens=64, targets=64, device="cuda", half=True, shards=8, adapter=adapter, weight=2)
+    packed = replace(run, quantised="int4")
+    whole, parts = (estimate.peak(shape, one).parts for one in (replace(packed, shards=1), packed))
+    scales = estimate.scale_bytes(shape, packed)
+    assert parts["weights"] == pytest.approx((whole["weights"] - scales) / 8 + scales)
+    assert parts["gathered weights"] < estimate.peak(shape, run).parts["gathered weights"]
+
+
 @pytest.mark.parametrize(
     "flags",
-    [{"optimizer": "adafactor"}, {"mixed_precision": "fp16"}, {"engine": "trl"}],
+    [
+        {"optimizer": "adafactor"},
+        {"quantization": "int8", "peft": True},
+        {"mixed_precision": "fp16"},
+        {"engine": "trl"},
+    ],
     ids=lambda flags: next(iter(flags)),
 )
 def test_what_a_divided_model_is_not_trained_with_is_named_before_loading(

@@ -102,12 +102,17 @@ class _Projection:
     def weight(self, dtype: torch.dtype) -> torch.Tensor:
         """W in the dtype that is computed in; 4-bit weights are dequantised."""
         weight = self.base.weight
-        if hasattr(weight, "quant_state"):
+        if _is_packed(self.base):
             from bitsandbytes.functional import dequantize_4bit
 
-            weight = dequantize_4bit(weight.data, weight.quant_state)
+            weight = dequantize_4bit(weight.data, self.base.quant_state)
         plain: torch.Tensor = weight.to(dtype)
         return plain
+
+
+def _is_packed(base: nn.Module) -> bool:
+    """Whether its weight is in four bits. The layer keeps the scales; the weight has them too, unless it was gathered from parts (FSDP2)."""
+    return hasattr(base, "quant_state")
 
 
 def _can_be_fused(module: nn.Module) -> bool:
@@ -143,8 +148,10 @@ def _computing_dtype(x: torch.Tensor, projections: Sequence[_Projection]) -> tor
         dtype = torch.get_autocast_dtype(device)
     for projection in projections:
         base = projection.base
-        computed = base.compute_dtype if hasattr(base.weight, "quant_state") else dtype
-        if computed != dtype or (dtype == x.dtype and base.weight.is_floating_point() and base.weight.dtype != dtype):
+        if _is_packed(base):
+            if base.compute_dtype != dtype:
+                return None
+        elif dtype == x.dtype and base.weight.is_floating_point() and base.weight.dtype != dtype:
             return None
     return dtype
 

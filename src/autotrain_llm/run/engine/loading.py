@@ -94,14 +94,20 @@ def loading_options(plan: Plan, token: str | None) -> dict[str, Any]:
         "local_files_only": plan.model.offline,
         "trust_remote_code": plan.model.trust_remote_code,
         "attn_implementation": plan.model.attention,
-        "quantization_config": quantization(plan.model.quantization),
+        "quantization_config": quantization(plan.model.quantization, storage_dtype(plan)),
         "token": token,
     }
     return {name: value for name, value in options.items() if value is not None}
 
 
-def quantization(bits: str | None) -> Any:
-    """bitsandbytes' configuration: NF4 with double quantisation, or LLM.int8."""
+def storage_dtype(plan: Plan) -> torch.dtype:
+    """The dtype of the elements that 4-bit values are packed in: bytes; in a model that is divided, the dtype that its weights are gathered in, because
+    FSDP2 casts elements of another."""
+    return DTYPES[plan.precision.name] if plan.is_sharded else torch.uint8
+
+
+def quantization(bits: str | None, storage: torch.dtype = torch.uint8) -> Any:
+    """bitsandbytes' configuration: NF4 with double quantisation, packed in elements of the dtype `storage`, or LLM.int8."""
     if bits is None:
         return None
     from transformers import BitsAndBytesConfig
@@ -113,6 +119,7 @@ def quantization(bits: str | None) -> Any:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_quant_storage=storage,
     )
 
 
@@ -130,7 +137,15 @@ def from_located(
     )
     if located.kind != HUB and has_model_in_parts(Path(source)):
         return from_parts(AutoModelForCausalLM, Path(source), dtype, local_options)
+    if _is_to_be_divided(options.get("quantization_config")):
+        # transformers would quantise it on the GPU, which need not have room for all of it.
+        local_options = {**local_options, "device_map": {"": "cpu"}}
     return AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **local_options)
+
+
+def _is_to_be_divided(quantization_config: Any) -> bool:
+    """Whether 4-bit values are packed for a model that is going to be divided."""
+    return quantization_config is not None and quantization_config.bnb_4bit_quant_storage.is_floating_point
 
 
 def from_parts(classes: Any, checkpoint: Path, dtype: torch.dtype, options: Mapping[str, Any], **settings: Any) -> Any:

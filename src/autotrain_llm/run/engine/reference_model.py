@@ -155,5 +155,5 @@ def load_named_reference(plan: Plan, inputs: RunInputs) -> nn.Module:
     options.pop("revision", None)  # --revision is the trained model's
     if located.kind == ADAPTER:
         options.pop("quantization_config", None)  # merging into quantised weights would round the adapter away
-    with first_process_loads(plan):
+    with first_process_loads(plan, quantised="quantization_config" in options):
         return from_located(located, loading_dtype(plan), options)

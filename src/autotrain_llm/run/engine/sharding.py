@@ -43,6 +43,7 @@ def shard(model: nn.Module, accelerator: Accelerator, shards: int) -> nn.Module:
     policy = MixedPrecisionPolicy(param_dtype=computed, reduce_dtype=torch.float32)
     weights = _without_storage(model)
     _place_buffers(model, accelerator.device)
+    _place_scales(model, accelerator.device)
     for layer in decoder_layers(model):
         fully_shard(layer, mesh=mesh, mp_policy=policy)
     for module in _exact_heads(model):
@@ -78,10 +79,11 @@ def _without_storage(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 @contextmanager
-def first_process_loads(plan: Plan) -> Iterator[None]:
+def first_process_loads(plan: Plan, *, quantised: bool = False) -> Iterator[None]:
     """Weights of a model that is going to be divided are read by the first process of each machine inside the context; the others get a model
-    without storage, and their parts when it is divided. The padded layout tries a model before that, so that each process reads it."""
-    if not plan.is_sharded or plan.layout.name == "padded":
+    without storage, and their parts when it is divided. Each process reads the model if the padded layout tries it before that, and if it is
+    quantised: the scales of the blocks are no weights, and each process keeps all of them."""
+    if not plan.is_sharded or plan.layout.name == "padded" or quantised:
         yield
         return
     with environment({name: os.environ.get(name) for name in READ_BY_TRANSFORMERS}):
@@ -105,6 +107,14 @@ def _place_buffers(model: nn.Module, device: torch.device) -> None:
                 placed = torch.zeros_like(buffer, device=device) if buffer.is_meta else buffer.to(device)
                 torch.distributed.broadcast(placed, src=0)
                 module._buffers[name] = placed
+
+
+def _place_scales(model: nn.Module, device: torch.device) -> None:
+    """Move the scales of 4-bit weights, which bitsandbytes' layers keep beside their parameters, to the device."""
+    for module in model.modules():
+        scales = getattr(module, "quant_state", None)
+        if scales is not None:
+            scales.to(device)
 
 
 def _part_of_the_first(full: torch.Tensor | None, parameter: nn.Parameter, device: torch.device) -> nn.Parameter:

@@ -98,7 +98,7 @@ def _carry_out(
     recipe = make_recipe(plan, inputs)
     if leader and not plan.rollouts:  # whose prompts aren't trained on; samples.jsonl has the answers that are
         write_trained_rows(folder, inputs.prepared, inputs.tokenizer)
-    with first_process_loads(plan):
+    with first_process_loads(plan, quantised=bool(plan.model.quantization)):
         loaded = load(plan, inputs) if load else recipe.load()
     if leader:
         _refuse_other_tokens(loaded, inputs)

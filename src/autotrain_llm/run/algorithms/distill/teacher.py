@@ -39,6 +39,7 @@ from autotrain_llm.run.engine.loading import (
     from_located,
     loading_options,
     quantization,
+    storage_dtype,
 )
 from autotrain_llm.run.engine.padded import padded_head, prepare_padded
 from autotrain_llm.run.engine.sharding import first_process_loads
@@ -292,8 +293,8 @@ def load_teacher(plan: Plan, inputs: RunInputs) -> nn.Module:
         options.pop(of_student, None)
     bits = plan.distillation.quantization
     if bits:
-        options["quantization_config"] = quantization(bits)
-    with first_process_loads(plan):
+        options["quantization_config"] = quantization(bits, storage_dtype(plan))
+    with first_process_loads(plan, quantised=bool(bits)):
         model = from_located(
             located, teacher_dtype(located, plan), options, trainable_adapter=bool(bits) and located.kind == ADAPTER
         )

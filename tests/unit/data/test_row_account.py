@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.data.formats.column_names import CHOICES, CONTEXT, HISTORY, INPUT, METADATA, SYSTEM, TOOLS
 from autotrain_llm.data.load.open import open_data
 from autotrain_llm.data.request import DataRequest
@@ -464,6 +465,7 @@ def test_a_text_beside_a_question_is_its_context_and_one_that_repeats_both_is_th
         ({"choices": {"text": ["red", "blue"], "label": ["1", "2"]}, "answer": "2"}, "1. red\n2. blue"),
         ({"option1": "red", "option2": "blue", "answer": "2"}, "1. red\n2. blue"),
         ({"options": {"A": "red", "B": "blue"}, "answer": "A"}, "A. red\nB. blue"),
+        ({"choices": ["red", "blue"], "answer": "blue"}, "A. red\nB. blue"),
     ],
 )
 def test_choices_stand_below_the_question_with_labels_that_fit_the_answers(extra, lines, tmp_path):
@@ -473,6 +475,9 @@ def test_choices_stand_below_the_question_with_labels_that_fit_the_answers(extra
     example = dataset.train[0]
     assert (example.prompt, example.completion) == (f"Which colour?\n{lines}", str(extra["answer"]))
     assert dataset.findings == ()
+    for trainer in (name for name, one in TRAINERS.items() if one.rows == "prompts"):
+        asked = open_data(DataRequest(str(path), "prompts", trainer=trainer, keeps_columns=True)).train[0]
+        assert (asked.prompt, asked.reference) == (example.prompt, example.completion)
 
 
 def test_answers_that_may_count_from_zero_or_one_are_reported(tmp_path):

@@ -45,10 +45,35 @@ def test_words_for_good_and_bad_answers_are_named_under_any_name(name, values, t
     assert fixes(findings, "D181") == ""
 
 
-@pytest.mark.parametrize(("name", "is_named"), [("feedback_rating", True), ("thumbs", True), ("is_long", False)])
-def test_true_and_false_judge_answers_by_their_name(name, is_named, tmp_path):
-    _, findings = said(tmp_path, [answered(at, **{name: bool(at % 2)}) for at in range(ROWS)])
-    assert ("calls bad" in fixes(findings, "D181")) == is_named
+def varying(name, values, tmp_path):
+    """What is to be done with a column that has one of two values beside each answer."""
+    _, findings = said(tmp_path, [answered(at, **{name: values[at % 2]}) for at in range(ROWS)])
+    return fixes(findings, "D181")
+
+
+@pytest.mark.parametrize("name", ["thumbs", "resolved", "toxic", "is_safe", "wobbly"])
+@pytest.mark.parametrize(
+    "values", [(True, False), (1, 0), ("yes", "no"), ("safe", "unsafe"), ("solved", "unsolved"), ("valid", "invalid")]
+)
+def test_what_is_true_of_some_answers_alone_may_judge_them_under_any_name(name, values, tmp_path):
+    assert f"if {name} says which answers are good, leave out the rows with the others" in varying(
+        name, values, tmp_path
+    )
+    assert varying(name, values[:1] * 2, tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("num_images", (1, 0)), ("level", (1, 0)), ("language", ("en", "de")), ("size", ("small", "large"))],
+)
+def test_numbers_and_words_that_sort_the_rows_judge_no_answers(name, values, tmp_path):
+    assert "says which answers" not in varying(name, values, tmp_path)
+
+
+def test_ones_and_zeros_inside_scores_may_judge_answers(tmp_path):
+    rows = [answered(at, scores=[{"name": "correctness", "value": at % 2, "comment": "see"}]) for at in range(ROWS)]
+    _, findings = said(tmp_path, rows)
+    assert "if scores says which answers are good" in fixes(findings, "D181")
 
 
 def test_thumbs_inside_turns_are_named(tmp_path):
@@ -221,3 +246,16 @@ def test_annotations_of_two_answers_are_judgements_and_no_context(tmp_path):
     _, findings = said(tmp_path, rows, trainer="dpo", shape="preferences", **named, named=tuple(named))
     assert "if votes_of_all says which answer is better" in fixes(findings, "D181")
     assert "--context-columns" not in fixes(findings, "D181")
+
+
+@pytest.mark.parametrize("columns", [("score_chosen", "score_rejected"), ("chosen-rating", "rejected-rating")])
+def test_scores_that_contradict_a_pair_are_named_unless_they_are_ignored(columns, tmp_path):
+    rows = [
+        {"prompt": f"Where is the {NAMES[at]}?", "chosen": f"By the river {at}.", "rejected": f"In the sea {at}.",
+         columns[0]: 8.0 if at else 3, columns[1]: 5.5}
+        for at in range(ROWS)
+    ]  # fmt: skip
+    _, findings = said(tmp_path, rows, trainer="dpo", shape="preferences")
+    assert [(finding.code, finding.row) for finding in findings] == [("D255", 1)]
+    _, findings = said(tmp_path, rows, trainer="dpo", shape="preferences", ignored_columns=columns)
+    assert findings == ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +77,9 @@ PAIRED = ("preference", "chosen answers")
 FEWEST_LETTERS, MARKERS = 12, 160
 # Of a category: in how many rows it has to be seen, how often each value on average, and its longest value in characters.
 FEWEST_ROWS, ROWS_OF_A_VALUE, LONGEST = 20, 4, 40
+# Truth values as numbers; and what makes a word its opposite.
+DIGITS = frozenset(("1", "0", "-1", "1.0", "0.0", "-1.0"))
+OPPOSITE = re.compile(r"\A(?:un|in|im|non|not|no|dis)[ _-]?")
 MASKS = ("mask", "masks", *TURN_MASK, *TOKEN_MASK)
 OPEN_TAG = re.compile(r"<[\w|]+>\s*\Z")
 ANSWERS = frozenset((*COMPLETION, *CHOSEN, *REJECTED))
@@ -97,6 +100,7 @@ class _UnreadColumn:
     rows_around_answer: int = 0  # rows of which the value has the answer in it, with more around it
     rows_measured: dict[str, int] = field(default_factory=dict)  # by measure, the rows of whose answer it is the value
     verdicts: set[bool | None] = field(default_factory=set)  # what the values say of an answer: good, bad, or neither
+    marks: set[str] = field(default_factory=set)  # the values, and of lists and objects the ones and zeros in them
     markers: frozenset[str] | None = None  # words around the row's own texts in the first row
     distinct: set[str] = field(default_factory=set)
     is_numbers: bool = True
@@ -117,7 +121,13 @@ class _UnreadColumn:
         self.rows_around_answer += _holds_answer(value, example)
         for measure in _measures_met(value, example):
             self.rows_measured[measure] = self.rows_measured.get(measure, 0) + 1
-        self.verdicts.add(None if isinstance(value, list | dict) else is_good(value))
+        marks = (
+            [leaf for leaf in _leaves(value) if number_of(leaf) in (-1, 0, 1)]
+            if isinstance(value, list | dict)
+            else [value]
+        )
+        self.verdicts.update(map(is_good, marks))
+        self.marks.update(str(mark).strip().casefold()[: LONGEST + 1] for mark in marks)
 
     def look_for_phrases(self, name: str, value: Any) -> None:
         """Record the phrases in a value; two words are the name of a person or a model, and in a column of anything else a title."""
@@ -275,7 +285,7 @@ class ColumnAccount:
         is_judgement = plain(name) in (*LABEL, *JUDGEMENT, *WEIGHT, *SETTINGS, *MASKS) or self._says_which_is_better(
             plain(name), column
         )
-        is_judgement = is_judgement or self._judges_answers(name, column)
+        is_judgement = is_judgement or bool(self._judges_answers(name, column))
         tells_apart = column.tells_answers_apart or self._limits_answers(name, column)
         if plain(name) in MEDIA:
             return "not used"
@@ -349,14 +359,24 @@ class ColumnAccount:
             return column.differs and any(JUDGING_KEY.search("_".join(words_of(key))) for key in _keys(column.first))
         return column.differs and column.may_compare and not is_metadata(name, 0)
 
-    def _judges_answers(self, name: str, column: _UnreadColumn) -> bool:
-        """Whether a column says of some rows that their answer is good and of others that it is bad: in words for that, or under the name of a judgement."""
-        if not column.is_verdict or self.mapping.format in PAIRED or self.request.rows == "prompts":
-            return False
-        words = {value.strip().casefold() for value in column.distinct}
-        return words <= NEUTRAL_WORDS | VERDICT_WORDS and (
-            not words.isdisjoint(VERDICT_WORDS) or JUDGES.search("_".join(words_of(name))) is not None
-        )
+    def _judges_answers(self, name: str, column: _UnreadColumn) -> str:
+        """`verdict` if a column says in words for it that some answers are good and others bad; `flag` if it may say so, under whatever name: true of some
+        rows and false of others, or a word and its opposite; else empty."""
+        if self.mapping.format in PAIRED or self.request.rows == "prompts":
+            return ""
+        words, is_in_words = column.marks, not isinstance(column.first, list | dict)
+        if is_in_words and column.is_verdict and words <= NEUTRAL_WORDS | VERDICT_WORDS and words & VERDICT_WORDS:
+            return "verdict"
+        name = "_".join(words_of(name))
+        judges = JUDGES.search(name) is not None
+        comes_again = self.mapping.format in ANSWERED and column.rows >= 2 * len(words)
+        if not (column.is_verdict or _are_opposites(words)) or not (judges or comes_again):
+            return ""
+        if is_in_words and not words <= DIGITS:
+            return "flag" if words <= NEUTRAL_WORDS or _are_opposites(words) else ""
+        # Ones and zeros may also be an index, a count or a rank, and stand for anything in a list or an object.
+        is_mark = judges or (is_in_words and not is_metadata(name, 0) and COUNT.search(name) is None)
+        return "flag" if is_mark and not (column.is_numbers and column.counts_rows) else ""
 
     def _limits_answers(self, name: str, column: _UnreadColumn) -> bool:
         """Whether a number says how long an answer may be or is: by its name, or where it counts something in the answer of each row."""
@@ -390,8 +410,8 @@ class ColumnAccount:
             return "prompt"
         if name in MASKS and self.mapping.format == "text":
             return "mask"
-        if self._judges_answers(column, unread):
-            return "verdict"
+        if judges := self._judges_answers(column, unread):
+            return judges
         if unread.tells_answers_apart or self._limits_answers(column, unread):
             return ""
         if not unread.holds_text:
@@ -413,6 +433,14 @@ class ColumnAccount:
             others = sorted({value for value in column.distinct if SPLIT_WORDS.get(value.lower(), "train") != "train"})
             if plain(name) == "split" and column.differs and others and self.request.train_split == "train":
                 self.observations.add(rows_belong_to_another_split, file=file, column=name, splits=others)
+
+
+def _are_opposites(words: Collection[str]) -> bool:
+    """Whether these are two words of which one denies the other, such as `solved` and `unsolved`."""
+    if len(words) != 2:
+        return False
+    short, long = sorted(words, key=len)
+    return OPPOSITE.sub("", long) == short != long
 
 
 def _prompt_and_answer(example: Example) -> tuple[str, str]:

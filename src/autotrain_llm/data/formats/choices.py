@@ -84,7 +84,7 @@ def _name_choices(values: Sequence[Any], signs: set[str]) -> bool:
 
 def first_choice(columns: Columns, roles: dict[str, str], choices: Sequence[str]) -> tuple[str, bool]:
     """The label of the first choice: a letter; or, where the answers are numbers, 0 or 1. And whether that number is only assumed."""
-    answer = next((roles[role] for role in ("completion", "output", "chosen") if role in roles), "")
+    answer = next((roles[role] for role in ("completion", "output", "chosen", "reference") if role in roles), "")
     digits = {sign for value in columns.values.get(answer, []) for sign in BETWEEN_SIGNS.split(str(value).strip())}
     if not choices or not digits or not all(value.isdigit() and len(value) == 1 for value in digits):
         return "A", False

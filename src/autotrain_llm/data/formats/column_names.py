@@ -48,11 +48,11 @@ LABEL = ("label", "kto_tag", "desirable", "is_desirable", "thumbs_up")
 # What people write for a good and for a bad answer, in the same order.
 GOOD = (
     "true", "yes", "y", "1", "good", "up", "thumbs_up", "thumbsup", "like", "liked", "positive", "pos", "correct", "right", "accepted", "accept",
-    "approved", "approve", "chosen", "desirable", "helpful", "safe", "pass", "passed", "👍", "✅",
+    "approved", "approve", "chosen", "desirable", "helpful", "safe", "pass", "passed", "success", "👍", "✅",
 )  # fmt: skip
 BAD = (
     "false", "no", "n", "0", "bad", "down", "thumbs_down", "thumbsdown", "dislike", "disliked", "negative", "neg", "incorrect", "wrong", "rejected",
-    "reject", "disapproved", "disapprove", "undesirable", "unhelpful", "unsafe", "fail", "failed", "👎", "❌",
+    "reject", "disapproved", "disapprove", "undesirable", "unhelpful", "unsafe", "fail", "failed", "failure", "👎", "❌",
 )  # fmt: skip
 JUDGEMENT = (
     "labels", "is_correct", "correct", "is_good", "is_accepted", "verified", "value", "values", "step_labels", "step_rewards", "step_scores",

@@ -35,9 +35,10 @@ from autotrain_llm.data.rules.preferences import (
     chosen_and_rejected_answer_different_prompts,
     chosen_and_rejected_are_the_same,
     text_and_turns_are_mixed,
+    the_rejected_answer_has_the_better_score,
 )
 from autotrain_llm.data.turns import THOUGHT_KEYS, is_alternating, is_conversation, is_turn, parsed, says_something
-from autotrain_llm.data.wording import shown
+from autotrain_llm.data.wording import number_of, shown
 
 PROMPT_LENGTH = 13  # letters; an answer may begin with a shorter prompt by chance
 LARGEST_ROW = 10_000_000  # characters
@@ -385,6 +386,12 @@ def _preference(converter: Converter, example: Example, cells: Cells) -> None:
         others = [name for name in texts if name not in converter.columns.values()]
         raise RowUnusable(a_pair_has_no_prompt, group=tuple(others), others=others)
     example.prompt, example.chosen, example.rejected = prompt or None, chosen, rejected
+    if converter.mapping.scores is not None:
+        columns = converter.mapping.scores
+        score, other = (number_of(cells.row.get(column)) for column in columns)
+        if score is not None and other is not None and score < other:
+            facts = {"columns": columns, "scores": (score, other)}
+            observations.row(the_rejected_answer_has_the_better_score, example, columns, **facts)
 
 
 def _parts_alone(converter: Converter, example: Example, cells: Cells) -> str | None:

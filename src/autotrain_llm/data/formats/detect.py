@@ -37,6 +37,7 @@ from autotrain_llm.data.formats.column_names import (
     words_of,
 )
 from autotrain_llm.data.formats.columns import Columns
+from autotrain_llm.data.formats.judged import opposites, scores_of_pair
 from autotrain_llm.data.formats.segments import SEGMENTS
 from autotrain_llm.data.formats.token_rows import TOKENS, token_columns
 from autotrain_llm.data.request import SIDES, DataRequest
@@ -61,10 +62,6 @@ VERDICTS_IN_PLACE_OF_ANSWERS = frozenset(
 )
 MARKERS_OF_A_TURN = 80  # characters
 SHORTEST_QUOTE = 24  # characters of an answer; a shorter one may be a choice that its question names
-OPPOSITES = {
-    "chosen": "rejected", "preferred": "dispreferred", "better": "worse", "best": "worst", "good": "bad", "accepted": "rejected", "winner": "loser",
-    "winning": "losing",
-}  # fmt: skip
 ANSWER_WORDS_OF_A_NAME = frozenset(("answer", "response", "reply", "completion", "solution"))
 
 
@@ -75,6 +72,7 @@ class ColumnMapping:
     `turns` are columns of lists of turns, `written_turns` columns of text whose cells are parsed as turns, `alternating` columns of lists of texts that are turns, `paragraphs` those that are one text, and `python_values`
     columns of answers that are lists or objects as Python prints them. `repeating` are contexts that only write out the turns of the prompt. `first_choice` is the label of the first choice of a
     question. `calls` are columns of answers that are calls of the row's tools. `is_judged`: the pairs were made of several answers, by a judgement of them.
+    `scores` are the columns with the scores of the chosen and the rejected answers of pairs.
     """
 
     format: str
@@ -89,6 +87,7 @@ class ColumnMapping:
     first_choice: str = "A"
     first_is_assumed: bool = False
     is_judged: bool = False
+    scores: tuple[str, str] | None = None
 
     def roles(self, *kinds: str) -> list[str]:
         """The roles of these kinds; several columns can be contexts or choices."""
@@ -330,8 +329,13 @@ def _completion(columns: Columns, names: Sequence[str]) -> str | None:
     usual = [
         name for name in names if (column := columns.find((name,))) is None or not _are_verdicts(columns.values[column])
     ]
+    return columns.find(usual, *SIDE) or columns.find(usual, *ANSWER) or _key_of_choices(columns)
+
+
+def _key_of_choices(columns: Columns) -> str | None:
+    """The column that names the right one of the choices in other columns."""
     told = numbered_choices(columns) or numbers_of_choices(columns)
-    return columns.find(usual, *SIDE) or columns.find(usual, *ANSWER) or (told[1] if told is not None else None)
+    return told[1] if told is not None else None
 
 
 def _are_verdicts(values: Sequence[Any]) -> bool:
@@ -366,27 +370,16 @@ def preference(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     chosen = _named(columns, request, "text_column") or columns.find(others, *SIDE) or columns.find(others, *ANSWER)
     chosen = chosen or (columns.find(MESSAGES, *TURNS) if rejected is not None else None)
     if rejected is None and request.rows in ("preferences", "scored") and not _named(columns, request, "text_column"):
-        chosen, rejected = _opposites(columns) or (None, None)
+        answers = [name for name in columns.names if columns.kind(name) in ("text", *TURNS)]
+        pairs = opposites(answers)
+        chosen, rejected = pairs[0] if len(pairs) == 1 else (None, None)
     if rejected is None or chosen is None:
         return None
     roles = {"chosen": chosen, "rejected": rejected}
     prompt = _named(columns, request, "prompt_column") or _prompt_of_pair(columns, chosen, rejected)
     if prompt is not None and prompt not in roles.values() and columns.kind(prompt) != "nothing":
         roles = {"prompt": prompt, **roles}
-    return ColumnMapping("preference", roles)
-
-
-def _opposites(columns: Columns) -> tuple[str, str] | None:
-    """Two columns whose names differ in a word for better and worse alone, such as `response_better` and `response_worse`; None without exactly one
-    such pair."""
-    by_words = {tuple(words_of(name)): name for name in columns.names if columns.kind(name) in ("text", *TURNS)}
-    found = []
-    for words, name in by_words.items():
-        for at, word in enumerate(words):
-            opposite = by_words.get((*words[:at], OPPOSITES.get(word, ""), *words[at + 1 :]))
-            if opposite is not None:
-                found.append((name, opposite))
-    return found[0] if len(found) == 1 else None
+    return ColumnMapping("preference", roles, scores=scores_of_pair(columns, request.ignored_columns))
 
 
 def _prompt_of_pair(columns: Columns, chosen: str, rejected: str) -> str | None:
@@ -477,6 +470,7 @@ def prompts(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     if prompt is None:
         return None
     reference = _named(columns, request, "text_column") or columns.find(REFERENCE, "text", "number", *TURNS, "texts")
+    reference = reference or _key_of_choices(columns)
     beside = {"reference": reference} if reference not in (None, prompt) else {}
     return ColumnMapping("prompts", {"prompt": prompt, **beside})
 
@@ -588,7 +582,7 @@ def _with_prompt_parts(mapping: ColumnMapping, columns: Columns, request: DataRe
     if mapping.format == "text" or mapping.columns.keys() & {"messages"}:
         return replace(mapping, columns=roles)
     choices, told = choices_in(columns), numbered_choices(columns)
-    if told is not None and told[1] in (roles.get("completion"), roles.get("output")):
+    if told is not None and told[1] in (roles.get("completion"), roles.get("output"), roles.get("reference")):
         choices = told[0]
     choices = choices if all(map(free, choices)) else []  # one of them is an answer
     roles |= {f"{CHOICE_ROLE} {at}" if at > 1 else CHOICE_ROLE: name for at, name in enumerate(choices, 1)}

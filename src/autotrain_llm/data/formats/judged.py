@@ -25,6 +25,10 @@ SIGNED = ("overall_preference", "preference_strength")
 RATING = re.compile(r"(?:\A|_)(?:score|rating|reward|rank|votes|upvotes|elo)(?:_|\Z)")
 SIGN_WITHIN = re.compile(r"(.*?)_?((?<![a-z0-9])[ab012]|(?<=[a-z])[012])(?![a-z0-9])_?(.*)")
 LIKE_A_NUMBER = re.compile(r"[+_]?\d*\.?\d+")  # with `_` for a minus
+OPPOSITES = {
+    "chosen": "rejected", "preferred": "dispreferred", "better": "worse", "best": "worst", "good": "bad", "accepted": "rejected", "winner": "loser",
+    "winning": "losing",
+}  # fmt: skip
 ORDER = ("first", "second")
 TIES = re.compile(r"tie|both|equal|same|neither|none|draw|unsure|skip")
 TEXT_KEYS = ("response", "answer", "completion", "output", "generation", "text", "content")
@@ -114,6 +118,30 @@ def answers_with_signs(columns: Columns) -> list[str]:
     more = [name for name in columns.names if re.fullmatch(rf"{re.escape(stem)}[c-h3-9]", plain(name))]
     others = [name for name in more if plain(name)[-1].isalpha() == min(signs).isalpha()]
     return [*signs.values(), *others]
+
+
+def opposites(names: Collection[str]) -> list[tuple[str, str]]:
+    """Pairs of names that differ in a word for better and worse alone, such as `response_better` and `response_worse`."""
+    by_words = {tuple(words_of(name)): name for name in names}
+    found = []
+    for words, name in by_words.items():
+        for at, word in enumerate(words):
+            opposite = by_words.get((*words[:at], OPPOSITES.get(word, ""), *words[at + 1 :]))
+            if opposite is not None:
+                found.append((name, opposite))
+    return found
+
+
+def scores_of_pair(columns: Columns, ignored: Collection[str]) -> tuple[str, str] | None:
+    """The columns with the scores of a chosen and of a rejected answer, such as `score_chosen` and `score_rejected`; None if there are not exactly two."""
+    numbers = [
+        name
+        for name in columns.names
+        if name not in ignored and RATING.search("_".join(words_of(name))) and "rank" not in words_of(name)
+        and columns.values[name] and None not in map(number_of, columns.values[name])
+    ]  # fmt: skip
+    pairs = opposites(numbers)
+    return pairs[0] if len(pairs) == 1 else None
 
 
 def _are_two(signs: Collection[str]) -> bool:

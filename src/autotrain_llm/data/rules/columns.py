@@ -359,6 +359,9 @@ NOTED = '{"prompt": "One?", "completion": "Yes.", "note": "It is easy."}\n{"prom
 FIXES_BY_KIND = {
     # which answers are bad
     "verdict": "leave out the rows that {first} calls bad; or rename it to label, for --trainer kto, which learns from good and bad answers",
+    # which answers are bad, perhaps
+    "flag": "if {first} says which answers are good, leave out the rows with the others; or write true for a good answer and false for a bad one into a "
+    "column label, for --trainer kto, which learns from both",
     # texts with the answer in them
     "whole": "{names} {has} the answer in it, and can't stand before it",
     # which parts of a text, or which tokens, are trained on

@@ -108,6 +108,22 @@ def no_answer_is_judged_better() -> Iterator[Finding]:
     yield Finding("no answer is judged better than another; the row was left out", "delete the row", DATA)
 
 
+SCORED = '{"prompt": "Hi", "chosen": "Hello", "rejected": "No", "score_chosen": 2.0, "score_rejected": 8.0}\n'
+
+
+@rule("D255", WARNING, example=of_rows(SCORED + PAIRS, PAIRS, DPO))
+def the_rejected_answer_has_the_better_score(columns: Sequence[str], scores: Sequence[float]) -> Iterator[Finding]:
+    """The rejected answer of a pair has a higher score than the chosen one.
+
+    Why: the score and the columns say opposite things of the same two answers, and the pair is trained on as its columns say.
+    Fix: swap the two answers, or delete the row; `--ignore-columns` with both scores if they don't say which answer is better.
+    """
+    (chosen, rejected), (score, other) = map(shown, columns), scores
+    what = f"the rejected answer has the higher score ({rejected} {other:g}, {chosen} {score:g})"
+    fix = f"swap the two answers or delete the row; or --ignore-columns {','.join(columns)}, if higher is not better"
+    yield Finding(what, fix, DATA)
+
+
 @rule("D120", WARNING, example=of_rows('{"prompt": "Hi", "chosen": "Hi Hello", "rejected": "Hi No"}\n', PAIR, DPO))
 def answers_repeat_their_prompt(side: str | None = None) -> Iterator[Finding]:
     """Both answers of a row start with the prompt, or only one of them does.

@@ -9,7 +9,6 @@ is counted over rows, such as steps, then follows from all of them.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from autotrain_llm.config.layers import NOWHERE, Layer, Origin
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, GIVEN, Config, resolve_layers
 from autotrain_llm.context.versions import versions
+from autotrain_llm.declare.digests import sampled_digest
 from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.declare.param import flag_of
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from autotrain_llm.planning.plan import Plan
 
 FORM = 1  # version of the file format
-WHOLE = 64 * 2**20  # bytes up to which a whole file is digested; of larger ones header, ends and size
-END = 2**20  # bytes of each end
 MACHINE_SPECIFIC = {
     "model": ("folder", "cache_dir", "offline"),
     "data": ("not_checked",),
@@ -159,7 +157,7 @@ def fingerprints(checked: Checked) -> dict[str, str]:
         paths += _files_of(metadata.located)
     if context.config.tokenizer and context.tokenizer_folder:
         paths += _files_in(context.tokenizer_folder)
-    return {str(path): digest(path) for path in sorted(set(paths)) if path.is_file()}
+    return {str(path): sampled_digest(path) for path in sorted(set(paths)) if path.is_file()}
 
 
 def _files_of(located: Located | None) -> list[Path]:
@@ -176,23 +174,6 @@ def _files_in(folder: Path) -> list[Path]:
     endings = (".json", ".jinja", ".safetensors", ".model", ".txt", ".py", ".bin")
     records = ("run.json", "trainer_state.json")
     return [path for path in folder.iterdir() if path.suffix in endings and path.name not in records]
-
-
-def digest(path: Path) -> str:
-    """Digest of a whole file up to 64 MiB; of a larger one, of its size, first and last MiB, and the header of safetensors."""
-    size = path.stat().st_size
-    summary = hashlib.blake2b(str(size).encode(), digest_size=16)
-    with path.open("rb") as file:
-        if size <= WHOLE:
-            while piece := file.read(END):
-                summary.update(piece)
-            return summary.hexdigest()
-        length = int.from_bytes(file.read(8), "little") if path.suffix == ".safetensors" else 0
-        file.seek(0)
-        summary.update(file.read(max(END, min(length + 8, WHOLE))))
-        file.seek(-END, 2)
-        summary.update(file.read(END))
-    return summary.hexdigest()
 
 
 def _drift(saved: Mapping[str, Any], checked: Checked, path: str) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ from autotrain_llm.checks.rules.stages import (
     SEVERAL_PROCESSES,
     stages_are_selected_in_a_config_of_stages,
 )
-from autotrain_llm.checks.saved_plan import digest, fingerprints
+from autotrain_llm.checks.saved_plan import fingerprints
 from autotrain_llm.checks.saved_stages import changes_since, read_saved_stages
 from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.layers import Layer
@@ -42,6 +42,7 @@ from autotrain_llm.context.pipeline_record import (
     read_record,
     run_in,
 )
+from autotrain_llm.declare.digests import sampled_digest
 from autotrain_llm.declare.finding import Finding, refuses
 from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.param import flag_of
@@ -356,7 +357,7 @@ class _Checker:
         for value in named:
             path = Path(value) if isinstance(value, str) and "\0" not in value else None
             if path is not None and self.files and len(str(value)) < 4096 and path.is_file():
-                files.setdefault(str(path), digest(path))
+                files.setdefault(str(path), sampled_digest(path))
         written = [other.folder.expanduser().resolve() for other in self.pipeline.stages]
         written += [self.planned.home.resolve()] if self.planned else []
         return Inputs(

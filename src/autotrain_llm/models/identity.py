@@ -1,4 +1,4 @@
-"""Whether two models have the same weights, and a digest of a model's files."""
+"""Whether two models have the same weights, whether a base is the one that an adapter was trained on, and a digest of a model's files."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autotrain_llm.declare.parts import SHARDED_MODEL
-from autotrain_llm.models.locate import HUB, Located
+from autotrain_llm.models.locate import HUB, Located, read_json
 from autotrain_llm.models.metadata import ModelMetadata
 
+BASE_KEY = "base_weights"  # in run.json
+RUN_FILE, CHECKPOINTS = "run.json", "checkpoints"
 SAMPLE_BYTES = 1 << 16  # bytes at the start, the middle and the end of a file
 CHUNK_BYTES = 1 << 24
 
@@ -52,6 +54,33 @@ def _same_bytes(one: Path, other: Path) -> bool:
             if left.read(SAMPLE_BYTES) != right.read(SAMPLE_BYTES):
                 return False
     return True
+
+
+def weights_of_base(located: Located) -> dict[str, str]:
+    """A digest of each weight file of a whole model, by its name; of an adapter those of its base. Large files are sampled. Empty where no weights are
+    at hand, as of a model on the Hub before it is downloaded."""
+    from autotrain_llm.declare.digests import sampled_digest
+
+    while located.base is not None:
+        located = located.base
+    folder = located.folder
+    return {path.name: sampled_digest(path) for path in safetensors_in(folder)} if folder is not None else {}
+
+
+def weights_trained_on(adapter: Path) -> dict[str, str]:
+    """`weights_of_base` of the base that an adapter was trained on, as the run of its folder has recorded them; empty if it has not."""
+    run = adapter.parent.parent if adapter.parent.name == CHECKPOINTS else adapter
+    recorded = (read_json(run / RUN_FILE) or {}).get(BASE_KEY)
+    return recorded if isinstance(recorded, dict) else {}
+
+
+def changed_weights(adapter: Path, base: Located) -> list[str]:
+    """The weight files of a base that are not those that an adapter was trained on: other ones, or missing. None where either is not known."""
+    recorded = weights_trained_on(adapter)
+    present = weights_of_base(base) if recorded else {}
+    return (
+        [name for name in sorted({*recorded, *present}) if recorded.get(name) != present.get(name)] if present else []
+    )
 
 
 def content_of(located: Located, digest_file: Path | None = None) -> str:

@@ -35,3 +35,20 @@ def test_any_change_of_bytes_gives_another_digest(before, after, pieces, tmp_pat
 def test_a_file_that_is_gone_or_has_no_entry_is_not_unchanged(tmp_path):
     assert not digests.is_unchanged(tmp_path / "none", {"bytes": 0, "digest": ""})
     assert not digests.is_unchanged(tmp_path / "none", 12)
+
+
+@pytest.mark.parametrize("size", [1000, 1 << 21])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.9])
+def test_other_weights_have_another_digest(size, share, tmp_path, monkeypatch):
+    """A large file, which is sampled, differs where one of fifty tensors does."""
+    monkeypatch.setattr(digests, "WHOLE", 1 << 16)
+    monkeypatch.setattr(digests, "END", 1 << 12)
+    monkeypatch.setattr(digests, "SAMPLE", 1 << 8)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content := bytes(size))
+    before = digests.sampled_digest(path)
+    start = int(size * share)
+    path.write_bytes(content[:start] + b"\1" * (size // 50) + content[start + size // 50 :])
+    assert digests.sampled_digest(path) != before
+    path.write_bytes(content)
+    assert digests.sampled_digest(path) == before

@@ -29,6 +29,7 @@ from autotrain_llm.version import VERSION
 
 if TYPE_CHECKING:
     from autotrain_llm.context.run_context import RunContext
+    from autotrain_llm.models.metadata import ModelMetadata
     from autotrain_llm.planning.plan import Plan
 
 MINE = "--resume --output-dir runs/mine"
@@ -305,6 +306,36 @@ def a_resumed_run_must_have_the_same_rows(config: Config, output: Output, contex
             *(() if changed else (_rows_flag(config),)),
         ),
     )
+
+
+@rule(
+    "E423",
+    example=of_flags(
+        MINE,
+        MINE,
+        before=CHECKPOINT,
+        wrong="""echo '{"base_weights": {"model.safetensors": "of other weights"}}' > runs/mine/run.json
+echo '{}' > runs/mine/checkpoints/checkpoint-1/adapter_config.json""",
+    ),
+)
+def a_resumed_adapter_has_the_same_base(model: ModelMetadata, output: Output) -> Iterator[Finding]:
+    """The run to continue trains an adapter, and the model's weight files are not those that it was started on.
+
+    Why: the checkpoint has the adapter alone, a change of the weights that it was trained on. On others it would go on from a model that nobody has trained.
+    Fix: the model as it was; or a new run.
+    """
+    from autotrain_llm.models.identity import changed_weights
+
+    run = resumed_run(output)
+    if run is None or not (run.checkpoint / "adapter_config.json").exists():
+        return
+    changed = changed_weights(run.checkpoint, model.located)
+    if changed:
+        yield Finding(
+            f"the adapter of {run.checkpoint} was trained on other weights than {model.located.name} has now ({', '.join(changed[:3])} changed since)",
+            fix="restore the files of the model; or leave --resume out, to start a new run on it",
+            parameters=(_flag(output), "model"),
+        )
 
 
 def _rows_flag(config: Config) -> str:

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from autotrain_llm.declare.example import ADAPTER, SFT, WITH_ADAPTER, Example, of_adapter
-from autotrain_llm.declare.finding import Finding
+from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.models.checks.naming import first_of, path_of
 from autotrain_llm.models.checks.roles import LANGUAGE_MODEL
 from autotrain_llm.models.checks.target_modules import is_called
+from autotrain_llm.models.identity import changed_weights
 from autotrain_llm.models.layers import LAYERS
 from autotrain_llm.models.metadata import EMBEDDING, WHOLE_TABLE, ModelMetadata
 
@@ -181,6 +182,40 @@ def an_adapter_with_added_tokens_has_embedding_and_head(
             f"{path_of(metadata.located.folder, CONFIG)}",
             parameters=(parameter,),
             file=path_of(metadata.located.folder, CONFIG),
+        )
+
+
+@rule(
+    "M198",
+    WARNING,
+    example=of_adapter(
+        WITH_ADAPTER
+        + """
+echo '{"base_weights": {"model.safetensors": "of other weights"}}' > adapter/run.json"""
+    ),
+)
+def an_adapter_is_used_on_the_weights_it_was_trained_on(
+    metadata: ModelMetadata, parameter: str = "model"
+) -> Iterator[Finding]:
+    """The base model of an adapter has other weight files than when the adapter was trained: the folder was written again, or the model on the Hub was updated.
+
+    Why: an adapter is a change of certain weights. On others of the same shape it can be loaded and merged without an error, and gives answers that
+    nothing was trained for. A run records digests of its base's files in `run.json` (of large files of samples), and its adapters are compared with
+    them; one that was trained elsewhere has no record. The same weights in other files, as after they were saved again, are reported too.
+    Fix: put the files back, or write the folder that has them into `base_model_name_or_path`.
+    """
+    located = metadata.located
+    if not metadata.is_adapter or located.folder is None:
+        return
+    changed = changed_weights(located.folder, located)
+    if changed:
+        base = metadata.model_located.name
+        yield Finding(
+            f"{flag_of(parameter)} {metadata.name}: the adapter was trained on other weights than {base} has now "
+            f"({first_of(changed)} changed since)",
+            fix=f"restore {base}, or write the folder of the model that it was trained on into {path_of(located.folder, CONFIG)}",
+            parameters=(parameter,),
+            file=path_of(located.folder, CONFIG),
         )
 
 

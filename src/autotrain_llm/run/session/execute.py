@@ -13,6 +13,7 @@ from transformers import TrainerState
 from autotrain_llm.checks.observations import History, observe
 from autotrain_llm.context.output_dir import CHECKPOINTS, TRAINED_ROWS, step_of
 from autotrain_llm.context.signals import held_back
+from autotrain_llm.models.identity import BASE_KEY, weights_of_base
 from autotrain_llm.models.locate import complete_checkpoints
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.run_inputs import RunInputs
@@ -102,6 +103,8 @@ def _carry_out(
         loaded = load(plan, inputs) if load else recipe.load()
     if leader:
         _refuse_other_tokens(loaded, inputs)
+        if loaded.is_adapter and inputs.model is not None:
+            record.add(**{BASE_KEY: weights_of_base(inputs.model.located)})
     layout = recipe.make_layout(loaded)
     evaluation = EnhancedEvaluation(plan, folder, progress, leader, resumed_at)
     if plan.precision.cpu:

@@ -80,6 +80,10 @@ class RunRecord:
         if failure is not None and failure is not fault:
             raise failure from fault
 
+    def add(self, **entries: Any) -> None:
+        """Record more of a run that goes on."""
+        self._write(**entries)
+
     def finish(self, report: RunReport, outcome: dict[str, Any]) -> None:
         """Record that the run is complete."""
         if self.file and report.observations:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from autotrain_llm.data.files.read import KINDS, PLAIN, STRUCTURED, suffix_of
 from autotrain_llm.data.observations import Observations
@@ -46,6 +47,12 @@ class Source:
     root: Path | None = None
     hub_id: str | None = None
     single: bool = False
+    on_hub: dict[str, Any] = field(default_factory=dict)  # the splits of a set on the Hub, when it is loaded
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its splits."""
+        return [*(self.on_hub or self.splits)]
 
     def shown(self, path: Path) -> str:
         """A file's path as findings give it, from where the command was typed, so that a command about it can be typed too."""

@@ -232,8 +232,6 @@ def other_text(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     column = columns.find(TEXT, "text", "nothing") or only_text(columns)
     if column is not None and request.rows == "conversations" and plain(column) in QUESTIONS:
         return None  # questions without answers
-    if column is not None and plain(column) in COMPLETION and _has_unreadable_prompt(columns):
-        return None  # answers whose questions would be lost
     if (
         column is not None
         and plain(column) not in COMPLETION
@@ -278,11 +276,6 @@ def unread_beside(columns: Columns, column: str) -> list[str]:
         and columns.kind(name) in ("list", "object", "texts", "turns")
         and not columns.only_sorts(name)
     ]
-
-
-def _has_unreadable_prompt(columns: Columns) -> bool:
-    """Whether there is a prompt that is no text, such as an object."""
-    return columns.find(PROMPT, "list", "object", "texts") is not None and columns.find(PROMPT, "text") is None
 
 
 def alpaca(columns: Columns, request: DataRequest) -> ColumnMapping | None:

@@ -14,7 +14,7 @@ from autotrain_llm.data.dataset import DATA_FLAG, EVAL_FLAG, Dataset, Progress
 from autotrain_llm.data.disk_examples import DiskExamples, DiskExamplesWriter, keys_of
 from autotrain_llm.data.example import Example
 from autotrain_llm.data.files.filter import RowFilter
-from autotrain_llm.data.files.locate import ALL_ROWS, locate
+from autotrain_llm.data.files.locate import ALL_ROWS
 from autotrain_llm.data.files.read import ColumnTypes, Stream, Table
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.convert import Converter
@@ -24,7 +24,7 @@ from autotrain_llm.data.formats.proposals import answering
 from autotrain_llm.data.formats.token_rows import TOKENS
 from autotrain_llm.data.load.recognise import column_mapping
 from autotrain_llm.data.load.split import hold_out, possible_share, rows_to_hold_out
-from autotrain_llm.data.load.tables import Reading, hub_splits, is_split_name, least, read_split, read_tables
+from autotrain_llm.data.load.tables import Reading, Split, find_source, is_split_name, least, read_split, read_tables
 from autotrain_llm.data.observations import Observations, findings_of
 from autotrain_llm.data.prepared.convert import PreparedRows, prepared_rows_of
 from autotrain_llm.data.quality.exact_duplicates import check_duplicates, check_overlap
@@ -217,16 +217,14 @@ def _hold_out(reading: Reading, dataset: Dataset, valid_split: str) -> None:
 def _from_eval_path(reading: Reading, dataset: Dataset, graded_as: GradedAs) -> Sequence[Example]:
     """The rows of the data set of `--eval-dataset-path`."""
     request, observations = reading.request, reading.observations
-    source = locate(str(request.eval_path), observations, EVAL_FLAG)
+    source = find_source(reading, str(request.eval_path), EVAL_FLAG)
     if source is None:
         return []
-    splits = hub_splits(reading, source, EVAL_FLAG)
-    available = splits or source.splits
     named = request.valid_split if request.valid_split is not None and is_split_name(request.valid_split) else None
-    split = named or next((name for name in VALID_SPLITS if name in available), next(iter(available)))
+    split = named or next((name for name in VALID_SPLITS if name in source.names), source.names[0])
     if source.single or split == ALL_ROWS:
         split = "train"
-    tables = read_split(reading, source, splits, split, "--valid-split", EVAL_FLAG, None)
+    tables = read_split(reading, Split(source, split, "--valid-split", EVAL_FLAG), None)
     has_rows = any(table.first() for table in tables)
     mapping, tables = column_mapping(reading, tables, EVAL_FLAG) if has_rows else (None, tables)
     valid: Sequence[Example] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -50,22 +50,30 @@ class Reading:
         return [change(table) for table in tables]
 
 
+@dataclass(frozen=True)
+class Split:
+    """A split of a source, the flag that names it, and the flag that names the source."""
+
+    source: Source
+    name: str
+    flag: str
+    data_flag: str
+
+
 def read_tables(reading: Reading) -> tuple[list[Table], list[Table] | None]:
     """The tables to train on, and those of a validation split where one was named."""
     request, observations = reading.request, reading.observations
-    source = locate(request.path, observations)
+    source = find_source(reading, request.path, DATA_FLAG)
     if source is None:
         raise Refused(observations.findings())
-    splits = hub_splits(reading, source, DATA_FLAG)
-    tables = read_split(reading, source, splits, request.train_split, "--train-split", DATA_FLAG, request.max_samples)
+    split = Split(source, request.train_split, "--train-split", DATA_FLAG)
+    tables = read_split(reading, split, request.max_samples)
     valid = None
     if request.valid_split is not None and is_split_name(request.valid_split):
-        valid = read_split(reading, source, splits, request.valid_split, "--valid-split", DATA_FLAG, None)
+        valid = read_split(reading, Split(source, request.valid_split, "--valid-split", DATA_FLAG), None)
     elif request.valid_split is None and request.eval_path is None:
-        beside = source.splits if source.hub_id is None else splits
-        reading.held_out = next(
-            (split for split in OF_EVALUATION if split in beside and split != request.train_split), None
-        )
+        beside = [name for name in OF_EVALUATION if name in source.names and name != request.train_split]
+        reading.held_out = next(iter(beside), None)
     if not any(table.first() for table in tables) or valid == []:
         if not observations.refused:
             _observe_no_rows(reading, listed(table.file for table in tables) or request.path)
@@ -95,77 +103,59 @@ def _observe_no_rows(reading: Reading, name: str) -> None:
     )
 
 
-def hub_splits(reading: Reading, source: Source, flag: str) -> dict[str, Any]:
-    if source.hub_id is None:
-        return {}
-    request = reading.request
-    limited = request.max_samples is not None or request.most_rows is not None
-    splits = hub.load_splits(source.hub_id, request, reading.observations, flag, streamed=limited)
-    if not splits:
-        raise Refused(reading.observations.findings())
-    return splits
+def find_source(reading: Reading, path: str, flag: str) -> Source | None:
+    """The source at a path, with the splits of a set on the Hub; None, with a finding, if there is nothing. Raises Refused if a set can't be loaded."""
+    request, observations = reading.request, reading.observations
+    source = locate(path, observations, flag)
+    if source is not None and source.hub_id is not None:
+        limited = request.max_samples is not None or request.most_rows is not None
+        source.on_hub = hub.load_splits(source.hub_id, request, observations, flag, streamed=limited)
+        if not source.on_hub:
+            raise Refused(observations.findings())
+    return source
 
 
-def read_split(
-    reading: Reading, source: Source, splits: dict[str, Any], split: str, flag: str, data_flag: str, most: int | None
-) -> list[Table]:
+def read_split(reading: Reading, split: Split, most: int | None) -> list[Table]:
     """The tables of one split, with together `most` rows, chosen by the seed; where only the first rows are checked, or a run streams, the first."""
-    request = reading.request
+    request, on_hub = reading.request, split.source.on_hub
     if most is None or request.streaming or request.most_rows is not None:
-        return _first_of_split(reading, source, splits, split, flag, data_flag, least(most, request.most_rows))
-    if source.hub_id is not None and hub.is_streamed(splits.get(split, ())):
-        shuffled = {**splits, split: hub.shuffled(splits[split], request.seed)}
-        return _read_hub_split(reading, source, shuffled, split, flag, most)
-    tables = _first_of_split(reading, source, splits, split, flag, data_flag, None)
-    tables = sampled(tables, _sizes(reading, source, splits, split, tables), most, request.seed)
+        return _first_of_split(reading, split, least(most, request.most_rows))
+    if split.name in on_hub and hub.is_streamed(on_hub[split.name]):
+        shuffled = on_hub | {split.name: hub.shuffled(on_hub[split.name], request.seed)}
+        return _first_of_split(reading, replace(split, source=replace(split.source, on_hub=shuffled)), most)
+    tables = _first_of_split(reading, split, None)
+    tables = sampled(tables, _sizes(reading, split, tables), most, request.seed)
     return [table.in_memory() for table in tables] if are_few(most) else tables
 
 
-def _sizes(reading: Reading, source: Source, splits: dict[str, Any], split: str, tables: Sequence[Table]) -> list[int]:
+def _sizes(reading: Reading, split: Split, tables: Sequence[Table]) -> list[int]:
     """The number of rows of each table of a split; files that are larger than memory are read once for it."""
     if not any(isinstance(table.rows, Stream) for table in tables):
         return [len(table.rows) for table in tables]
     request = reading.request
     again = Reading(request, keep=RowFilter(request.where) if request.where else None)
-    others = _first_of_split(again, source, splits, split, "--train-split", DATA_FLAG, None)
-    return [sum(1 for _ in table.rows) for table in others]
+    return [sum(1 for _ in table.rows) for table in _first_of_split(again, split, None)]
 
 
-def _first_of_split(
-    reading: Reading,
-    source: Source,
-    splits: dict[str, Any],
-    split: str,
-    flag: str,
-    data_flag: str,
-    most: int | None,
-) -> list[Table]:
+def _first_of_split(reading: Reading, split: Split, most: int | None) -> list[Table]:
     """The tables of one split, with together the first `most` rows."""
+    source, observations = split.source, reading.observations
     if source.hub_id is not None:
-        return _read_hub_split(reading, source, splits, split, flag, most)
+        return _first_on_hub(reading, split, most)
     tables: list[Table] = []
-    paths = choose_split(source, split, reading.observations, flag, data_flag)
+    paths = choose_split(source, split.name, observations, split.flag, split.data_flag)
     for path in paths:
         remaining = None if most is None else most - sum(len(table.rows) for table in tables)
         if remaining == 0:
             break
         name = source.shown(path)
         reading.files.append(str(path))
-        others = [other for other in paths if other is not path]
-        size = reading.request.bytes_beside
-        if reading.request.streaming and flag == "--train-split":
-            tables.append(first_rows(path, name, reading.observations, remaining))
+        if reading.request.streaming and split.flag == "--train-split":
+            tables.append(first_rows(path, name, observations, remaining))
             continue
-        table = open_table(
-            path,
-            name,
-            reading.observations,
-            reading.digest,
-            remaining,
-            beside=others,
-            bytes_beside=size,
-            keep=reading.keep,
-        )
+        others, size = [other for other in paths if other is not path], reading.request.bytes_beside
+        digest, keep = reading.digest, reading.keep
+        table = open_table(path, name, observations, digest, remaining, beside=others, bytes_beside=size, keep=keep)
         tables.append(table)
     return tables
 
@@ -175,21 +165,20 @@ def least(*limits: int | None) -> int | None:
     return min((limit for limit in limits if limit is not None and limit < sys.maxsize), default=None)
 
 
-def _read_hub_split(
-    reading: Reading, source: Source, splits: dict[str, Any], split: str, flag: str, most: int | None
-) -> list[Table]:
-    if split not in splits:
-        facts = {"flag": flag, "split": split, "source": source.name, "available": list(splits)}
-        reading.observations.add(the_data_has_no_such_split, case="Hub", **facts)
+def _first_on_hub(reading: Reading, split: Split, most: int | None) -> list[Table]:
+    """The table of a split on the Hub, with the first `most` rows."""
+    source, request, observations = split.source, reading.request, reading.observations
+    rows, name = source.on_hub.get(split.name), f"{source.name}/{split.name}"
+    if rows is None:
+        facts = {"flag": split.flag, "split": split.name, "source": source.name, "available": source.names}
+        observations.add(the_data_has_no_such_split, case="Hub", **facts)
         return []
-    reading.files.append(f"{source.hub_id}/{split}")
-    size, name = reading.request.bytes_beside, f"{source.name}/{split}"
-    if hub.is_streamed(splits[split]):
-        request, observations = reading.request, reading.observations
-        observe = partial(hub.observe_fault, name=name, request=request, observations=observations, flag=flag)
-        return [hub.streamed_table(splits[split], name, most, reading.keep, observe)]
-    reading.digest.update(hub.fingerprint_of(splits[split]))
-    return [hub.table_of(splits[split], name, most, reading.keep, size)]
+    reading.files.append(f"{source.hub_id}/{split.name}")
+    if hub.is_streamed(rows):
+        observe = partial(hub.observe_fault, name=name, request=request, observations=observations, flag=split.flag)
+        return [hub.streamed_table(rows, name, most, reading.keep, observe)]
+    reading.digest.update(hub.fingerprint_of(rows))
+    return [hub.table_of(rows, name, most, reading.keep, request.bytes_beside)]
 
 
 def is_split_name(valid_split: str) -> bool:

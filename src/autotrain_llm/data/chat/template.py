@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -68,6 +67,13 @@ class ChatTemplate:
         """The text of a conversation with the origin of its characters. Raises ChatTemplateError if the template refuses it."""
         return read(self._render(messages, tools, add_generation_prompt, True))
 
+    def _tried(self, messages: Sequence[Message], tools: Any = None, asks: bool = False) -> str | None:
+        """The text of a conversation made up to see what the template does; None if it refuses it. `asks` is for an answer."""
+        try:
+            return self.render(messages, tools, add_generation_prompt=asks)
+        except ChatTemplateError:
+            return None
+
     def _render(self, messages: Sequence[Message], tools: Any, add_generation_prompt: bool, traced: bool) -> str:
         from jinja2.exceptions import TemplateError
 
@@ -111,8 +117,7 @@ class ChatTemplate:
             [question, calling, {"role": "tool", "name": "clock", "content": "12:00"}, answer],
         ]
         for messages, tools in zip(conversations, (None, None, [tool]), strict=True):
-            with suppress(ChatTemplateError):
-                self.render(messages, tools, add_generation_prompt=messages[-1] is question)
+            self._tried(messages, tools, asks=messages[-1] is question)
 
     @cached_property
     def marks_generation(self) -> bool:
@@ -123,20 +128,15 @@ class ChatTemplate:
     def writes_reasoning(self) -> bool:
         """Whether the template writes the reasoning of a final answer."""
         answer = {"role": "assistant", "content": "Hello", THOUGHT_KEYS[0]: SENTINEL}
-        try:
-            return SENTINEL in self.render([{"role": "user", "content": "Hello"}, answer])
-        except ChatTemplateError:
-            return False
+        return SENTINEL in (self._tried([{"role": "user", "content": "Hello"}, answer]) or "")
 
     @cached_property
     def writes_tools(self) -> bool:
         """Whether the template writes the tools that are described beside a conversation."""
         tool = {"type": "function", "function": {"name": SENTINEL, "description": "", "parameters": {"type": "object"}}}
         turns: list[Message] = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
-        try:
-            return SENTINEL in self.render(turns, [tool])
-        except ChatTemplateError:
-            return True  # such as one that needs more of a tool: then each row tells
+        text = self._tried(turns, [tool])
+        return text is None or SENTINEL in text  # one that refuses them needs more of a tool: then each row tells
 
     @cached_property
     def arguments_are_text(self) -> bool:
@@ -152,41 +152,32 @@ class ChatTemplate:
         except ChatTemplateError as problem:
             if not isinstance(problem.__cause__, TypeError):
                 return False
-        try:
-            return json.dumps(arguments) in self.render([_with_text_arguments(turn) for turn in turns])
-        except ChatTemplateError:
-            return False
+        return json.dumps(arguments) in (self._tried([_with_text_arguments(turn) for turn in turns]) or "")
 
     @cached_property
     def turn_suffix(self) -> str:
         """The text that the template writes after the content of a final assistant turn."""
         for turns in (["user", "assistant"], ["system", "user", "assistant"], ["assistant"]):
             messages = [{"role": role, "content": SENTINEL if role == "assistant" else "Hello"} for role in turns]
-            try:
-                return self.render(messages).rpartition(SENTINEL)[2]
-            except ChatTemplateError:
-                continue
+            text = self._tried(messages)
+            if text is not None:
+                return text.rpartition(SENTINEL)[2]
         return ""
 
     @cached_property
     def generation_prompt(self) -> str:
         """The text that the template writes between a first user turn and the answer that is to be generated."""
-        try:
-            return self.render([{"role": "user", "content": SENTINEL}], add_generation_prompt=True).rpartition(
-                SENTINEL
-            )[2]
-        except ChatTemplateError:
-            return ""
+        text = self._tried([{"role": "user", "content": SENTINEL}], asks=True)
+        return "" if text is None else text.rpartition(SENTINEL)[2]
 
     @cached_property
     def prompt_only(self) -> str:
         """The text at the end of the generation prompt that the template doesn't write before an answer, such as `<think>`; else empty."""
         answer = {"role": "assistant", "content": SENTINEL}
-        try:
-            whole = self.render([{"role": "user", "content": SENTINEL}, answer]).partition(SENTINEL)[2]
-        except ChatTemplateError:
+        whole = self._tried([{"role": "user", "content": SENTINEL}, answer])
+        if whole is None:
             return ""
-        prompt, written = self.generation_prompt, whole.partition(SENTINEL)[0]
+        prompt, written = self.generation_prompt, whole.partition(SENTINEL)[2].partition(SENTINEL)[0]
         common = common_prefix(prompt, written)
         return "" if common == prompt else prompt[len(without_opening(common)) :]
 
@@ -194,12 +185,9 @@ class ChatTemplate:
     def missing_generation_prompt(self) -> str:
         """The text that the template writes before an answer, if a prompt with `add_generation_prompt` comes without it; else empty."""
         question = {"role": "user", "content": SENTINEL}
-        try:
-            asking, alone = (self.render([question], add_generation_prompt=asks) for asks in (True, False))
-            whole = self.render([question, {"role": "assistant", "content": SENTINEL}])
-        except ChatTemplateError:
-            return ""
-        if asking != alone or not whole.startswith(alone):
+        asking, alone = (self._tried([question], asks=asks) for asks in (True, False))
+        whole = self._tried([question, {"role": "assistant", "content": SENTINEL}])
+        if alone is None or whole is None or asking != alone or not whole.startswith(alone):
             return ""
         generation_prompt = whole[len(alone) :].partition(SENTINEL)[0]
         return generation_prompt if generation_prompt.strip() else ""

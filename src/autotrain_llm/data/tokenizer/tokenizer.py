@@ -56,7 +56,10 @@ class Tokenizer:
         if (folder / "tokenizer.json").is_file():
             if _size_of_files(folder) > LARGE:
                 work = lambda: cls(_backend(folder, config), config, templates).use_all_tokens()  # noqa: E731
-                _refuse_breach(folder, breach(work))
+                too_much = breach(work)
+                if too_much is not None:
+                    facts = {"case": "limits", "problem": f"loading it {too_much}"}
+                    raise Refused(findings_of(the_tokenizer_can_not_be_loaded, folder=str(folder), **facts))
             return cls(_backend(folder, config), config, templates, folder=str(folder))
         if any((folder / name).is_file() for name in SLOW_FILES):
             return cls._load_slow(folder, config, templates)
@@ -314,13 +317,6 @@ def _size_of_files(folder: Path) -> int:
     """The bytes of the files that tokens are read from."""
     names = ("tokenizer.json", "tokenizer_config.json")
     return sum((folder / name).stat().st_size for name in names if (folder / name).is_file())
-
-
-def _refuse_breach(folder: Path, too_much: str | None) -> None:
-    """Raises Refused if the loading of a tokenizer takes too much time or memory: `too_much` says what."""
-    if too_much is not None:
-        facts = {"case": "limits", "problem": f"loading it {too_much}"}
-        raise Refused(findings_of(the_tokenizer_can_not_be_loaded, folder=str(folder), **facts))
 
 
 def is_panic(problem: BaseException) -> bool:

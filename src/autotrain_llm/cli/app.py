@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.checks.rules.app import NOT_SERVED, PACKAGES_OF_THE_APP
-from autotrain_llm.cli.outcome import ended, refuse
+from autotrain_llm.cli.outcome import DONE, ended, refuse
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.cli.terminal import fit_to
 from autotrain_llm.context.machine import Machine
@@ -21,7 +21,6 @@ from autotrain_llm.declare.record import Record
 if TYPE_CHECKING:
     from autotrain_llm.app.folders import Folders
 
-DONE = 0
 FIRST_PORT, PORTS_TRIED = 8420, 20
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FORMATS = ("text", "json")

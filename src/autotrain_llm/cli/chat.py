@@ -11,7 +11,7 @@ from pathlib import Path
 from signal import SIGINT
 from typing import TYPE_CHECKING, Any
 
-from autotrain_llm.cli.outcome import REFUSED, ended, refuse
+from autotrain_llm.cli.outcome import DONE, REFUSED, ended, refuse
 from autotrain_llm.cli.parser import read
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.cli.terminal import fit_to, is_terminal, styled, wants_colour
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from autotrain_llm.config.arguments import ParsedArguments
     from autotrain_llm.run.generation.chat import Speaker
 
-DONE = 0
 USAGE = "usage: autotrain chat MODEL [--against MODEL|base] [flags]"
 SUMMARY = (
     "Talks with a finished model, as its rows were written: with the chat template and the system prompt of its training, or as plain text that it "

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.checks.coverage import UncheckedItem
-from autotrain_llm.cli.outcome import REFUSED, refuse
+from autotrain_llm.cli.outcome import DONE, REFUSED, refuse
 from autotrain_llm.cli.render import count_line, findings_text, unchecked_lines
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.config.arguments import ParsedArguments
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from autotrain_llm.checks.preflight import Checked
     from autotrain_llm.checks.stages import CheckedPipeline
 
-DONE = 0
 USAGE = """\
 usage: autotrain check [FILES...] [--flags-only] [--strict] [--format text|json|sarif]
        checks training configs (YAML, JSON or Python); without FILES, all YAML and

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from autotrain_llm.cli.outcome import ended, fail, refuse
+from autotrain_llm.cli.outcome import DONE, ended, fail, refuse
 from autotrain_llm.cli.parser import read
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.cli.terminal import fit_to
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from autotrain_llm.checks.exporting import CheckedExport
     from autotrain_llm.run.export.export import Exported
 
-DONE = 0
 NOTHING_WRITTEN = "Stopped: nothing was written."
 OWN = ("to", "dtype")
 USAGE = """\

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from autotrain_llm.cli.outcome import REFUSED, show_fixes
+from autotrain_llm.cli.outcome import DONE, REFUSED, show_fixes
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.cli.terminal import command_to
 from autotrain_llm.config.arguments import ParsedArguments
-
-DONE = 0
 
 
 def print_fixed(arguments: ParsedArguments, from_file: ParsedArguments, screen: Screen) -> int:

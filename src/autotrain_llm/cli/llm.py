@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotrain_llm.cli.outcome import REFUSED, ended, fail, fault, refuse, show_checked, stop
+from autotrain_llm.cli.outcome import DONE, REFUSED, ended, fail, fault, refuse, show_checked, stop
 from autotrain_llm.cli.parser import read
 from autotrain_llm.cli.preparing import Preparing
 from autotrain_llm.cli.render import findings_text
@@ -23,7 +23,6 @@ from autotrain_llm.params.launching import LOCAL
 if TYPE_CHECKING:
     from autotrain_llm.checks.preflight import Checked
 
-DONE = 0
 NOTHING_TO_RESUME = "Stopped before training started: nothing was written, so there is nothing to resume."
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from autotrain_llm.checks.coverage import UncheckedItem
     from autotrain_llm.checks.preflight import Checked
 
-FAILED, REFUSED = 1, 2
+DONE, FAILED, REFUSED = 0, 1, 2
 
 
 def show_checked(checked: Checked, screen: Screen, started: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from autotrain_llm.cli.outcome import ended, refuse
+from autotrain_llm.cli.outcome import DONE, ended, refuse
 from autotrain_llm.cli.parser import read
 from autotrain_llm.cli.preparing import Preparing
 from autotrain_llm.cli.screen import Screen
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from autotrain_llm.config.arguments import ParsedArguments
     from autotrain_llm.data.prepared.info import PreparedInfo
 
-DONE = 0
 NOTHING_WRITTEN = "Stopped: nothing was written."
 COLUMNS = {"prompt_text_column": "prompt", "text_column": "chosen", "rejected_text_column": "rejected"}
 USAGE = """\

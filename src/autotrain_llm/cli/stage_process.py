@@ -8,14 +8,12 @@ import sys
 from typing import Any
 
 from autotrain_llm.cli.llm import plan_json
-from autotrain_llm.cli.outcome import fail, fault, refuse
+from autotrain_llm.cli.outcome import DONE, fail, fault, refuse
 from autotrain_llm.cli.progress import progress
 from autotrain_llm.cli.screen import Screen
 from autotrain_llm.config.layers import Layer, Origin
 from autotrain_llm.context.signals import STOPPING, exit_status, signal_of, stop_raises
 from autotrain_llm.declare.finding import Refused
-
-DONE = 0
 
 
 def stage_process() -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.checks.stages import CheckedPipeline, StageCheck, check_stages
-from autotrain_llm.cli.outcome import FAILED, REFUSED, refuse, show_findings, show_fixes
+from autotrain_llm.cli.outcome import DONE, FAILED, REFUSED, refuse, show_findings, show_fixes
 from autotrain_llm.cli.preparing import Preparing
 from autotrain_llm.cli.render import findings_text, write_sections
 from autotrain_llm.cli.screen import Screen
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from autotrain_llm.planning.plan import Plan
     from autotrain_llm.run.pipeline.results import PipelineReport, StageResult
 
-DONE = 0
 REPORT_PAGE = "report.html"
 
 

@@ -40,7 +40,7 @@ PAIRWISE = Trainer(
     ),
     recipe="autotrain_llm.run.algorithms.reward.recipe:RewardModel",
     settings=("label_smoothing", "num_labels"),
-    trl_adapter="autotrain_llm.run.trl_engine.reward:reward",
+    trl_adapter="autotrain_llm.run.trl_engine.preference:reward",
     headline=("loss", "accuracy", "margin"),
     metrics={
         "loss": "minimize",

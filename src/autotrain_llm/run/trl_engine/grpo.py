@@ -34,9 +34,8 @@ from autotrain_llm.run.engine.layouts import Padded
 from autotrain_llm.run.engine.loading import DTYPES, Loaded
 from autotrain_llm.run.generation.sampler import Sampler
 from autotrain_llm.run.generation.types import Sample
-from autotrain_llm.run.trl_engine.sft import RenameLogs, shared_arguments
+from autotrain_llm.run.trl_engine.sft import TRAIN, VALID, RenameLogs, shared_arguments
 
-TRAIN, VALID = "train", "valid"
 LOGGED = {
     "reward": "reward",
     "reward_std": "reward_std",

@@ -1,4 +1,4 @@
-"""`--engine trl` for dpo and kto: TRL's own trainers on the batches, the model and the reference of the same plan.
+"""`--engine trl` for dpo, kto and reward: TRL's own trainers on the batches, the model and the reference of the same plan.
 
 TRL averages over the batches of an accumulated step where this package averages over their pairs: the two agree where the batches are
 equally large.
@@ -10,12 +10,11 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from datasets import Dataset
 from peft import PeftModel
 from transformers import TrainerCallback
-from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, RewardConfig, RewardTrainer
 
 from autotrain_llm.planning.plan import Plan
 from autotrain_llm.planning.reference_model import ADAPTER_AS_IT_WAS, ANOTHER_MODEL
@@ -24,7 +23,7 @@ from autotrain_llm.run.engine.answer_items import AnswerItem, Preferences
 from autotrain_llm.run.engine.batches import Batches
 from autotrain_llm.run.engine.dropout import without_dropout
 from autotrain_llm.run.engine.flat.batch import Row
-from autotrain_llm.run.engine.layouts import PromptGroup
+from autotrain_llm.run.engine.layouts import Padded, PromptGroup
 from autotrain_llm.run.engine.loading import Loaded
 from autotrain_llm.run.engine.reference_model import load_named_reference
 from autotrain_llm.run.trl_engine.sft import (
@@ -39,6 +38,8 @@ from autotrain_llm.run.trl_engine.sft import (
 # TRL tokenises texts before it collates: placeholders for the batches, which are looked up by index.
 TEXTS_OF_PAIRS = {"prompt": "a", "chosen": "b", "rejected": "c"}
 TEXTS_OF_ANSWERS = {"prompt": "a", "completion": "b"}
+# Pairs for a reward model are taken for tokenised if they have these columns.
+TOKENS_OF_PAIRS = {"chosen_ids": [0], "rejected_ids": [0]}
 
 
 def dpo(
@@ -102,6 +103,28 @@ def kto(
     )
 
 
+def reward(
+    plan: Plan,
+    arguments: Mapping[str, Any],
+    loaded: Loaded,
+    train_rows: Preferences,
+    valid_rows: Preferences | None,
+    callbacks: Sequence[TrainerCallback],
+    inputs: RunInputs,
+) -> RewardTrainer:
+    """TRL's RewardTrainer for a plan of reward modelling. `arguments` are transformers' own, by name."""
+    without_dropout(loaded.model)
+    config = RewardConfig(
+        **shared_arguments(plan, arguments),
+        max_length=None,
+        disable_dropout=False,  # the model's own is switched off here, an adapter's stays on
+        train_sampling_strategy="sequential",
+    )
+    rows = {TRAIN: train_rows, VALID: valid_rows}
+    indexed = _ScoredPairs(inputs, plan, config, loaded, rows)
+    return RewardTrainer(**constructor_arguments(loaded, config, indexed, RenameLogs(of_tokens=False), callbacks))
+
+
 def _reference(plan: Plan, inputs: RunInputs, loaded: Loaded) -> Any:
     """The reference model, without an adapter: TRL would load it by its name, which a new model does not have."""
     without_dropout(loaded.model, of_adapters=not (plan.adapter and plan.adapter.dropout))
@@ -116,11 +139,7 @@ def _reference(plan: Plan, inputs: RunInputs, loaded: Loaded) -> Any:
 class _IndexedPairs(IndexedBatches):
     """Batches of pairs: all chosen answers, then all rejected ones, each with its prompt."""
 
-    def indices(self, split: str) -> Dataset:
-        indices = super().indices(split)
-        for name, text in TEXTS_OF_PAIRS.items():
-            indices = indices.add_column(name, [text] * len(indices))
-        return indices
+    placeholders = TEXTS_OF_PAIRS
 
     def lay_out(self, prompt_groups: Sequence[PromptGroup]) -> dict[str, Any]:
         sides = [prompt_group.rows() for prompt_group in prompt_groups]
@@ -128,31 +147,38 @@ class _IndexedPairs(IndexedBatches):
 
     def padded(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Rows padded on the right, with TRL's names of inputs."""
-        longest = max(len(ids) for ids, _ in rows)
-        input_ids = np.full((len(rows), longest), self.pad_token, dtype=np.int64)
-        masks = np.zeros((2, len(rows), longest), dtype=np.int64)
-        for index, (ids, loss_mask) in enumerate(rows):
-            input_ids[index, : len(ids)] = ids
-            masks[0, index, : len(ids)] = 1
-            masks[1, index, 1 : len(ids)] = np.asarray(loss_mask)[1:]  # nothing predicts the first token
-        attention, completion = torch.from_numpy(masks)
+        batch = Padded(self.pad_token).collate(rows)
+        completion = torch.zeros_like(batch["attention_mask"])
+        completion.view(-1)[batch["target_positions"] + 1] = 1  # each position predicts the next token
         return {
-            "input_ids": torch.from_numpy(input_ids),
-            "attention_mask": attention,
+            "input_ids": batch["input_ids"],
+            "attention_mask": batch["attention_mask"],
             "completion_mask": completion,
         }
+
+
+class _ScoredPairs(_IndexedPairs):
+    """The same without the tokens that are trained on: a reward model scores whole texts."""
+
+    placeholders = TOKENS_OF_PAIRS
+
+    def padded(self, rows: Sequence[Row]) -> dict[str, Any]:
+        return {name: value for name, value in super().padded(rows).items() if name != "completion_mask"}
 
 
 class _IndexedAnswers(_IndexedPairs):
     """Batches of single answers, with the mismatched ones for the KL estimate."""
 
+    placeholders = TEXTS_OF_ANSWERS
+
     def indices(self, split: str) -> Dataset:
         count = len(self.batches[split].order) * self.processes
         twice = [index for index in range(count) for _ in range(2)]
-        columns: dict[str, list[Any]] = {name: [text] * len(twice) for name, text in TEXTS_OF_ANSWERS.items()}
         # Placeholders of both classes, which TRL counts; the batches have the real labels.
         labels = [bool(index % 2) for index in range(len(twice))]
-        return Dataset.from_dict({"batch": twice, "split": [split] * len(twice), "label": labels, **columns})
+        return Dataset.from_dict(
+            {"batch": twice, "split": [split] * len(twice), "label": labels, **self.columns(len(twice))}
+        )
 
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return super().collate(items[:1])

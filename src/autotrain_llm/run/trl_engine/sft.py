@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,9 @@ def sft_config(plan: Plan, arguments: Mapping[str, Any]) -> SFTConfig:
 
 
 class IndexedBatches(TrainerCallback):
-    """The batches of an epoch by index."""
+    """The batches of an epoch by index. `placeholders` are columns that TRL looks for before it collates, with the value of all items."""
+
+    placeholders: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self, inputs: RunInputs, plan: Plan, config: TrainingArguments, loaded: Loaded, rows: Mapping[str, Any]
@@ -118,7 +121,11 @@ class IndexedBatches(TrainerCallback):
     def indices(self, split: str) -> Dataset:
         """A dataset with an item for each batch of all processes; accelerate deals them out in turn."""
         count = len(self.batches[split].order) * self.processes
-        return Dataset.from_dict({"batch": list(range(count)), "split": [split] * count})
+        return Dataset.from_dict({"batch": list(range(count)), "split": [split] * count, **self.columns(count)})
+
+    def columns(self, count: int) -> dict[str, list[Any]]:
+        """The placeholders of so many items."""
+        return {name: [value] * count for name, value in self.placeholders.items()}
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -19,7 +19,7 @@ from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, resolve_lay
 from autotrain_llm.declare.finding import ERROR, Finding, Refused, in_words, typed
 from autotrain_llm.declare.param import Param
 from autotrain_llm.declare.record import Record
-from autotrain_llm.declare.text import exact, without_point
+from autotrain_llm.declare.text import as_list, exact, without_point
 
 if TYPE_CHECKING:
     from autotrain_llm.checks.preflight import Checked
@@ -119,7 +119,7 @@ def write_or_refuse(path: str, parameter: str, text: str) -> None:
 
 
 def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else without_point(value)
+    return as_list(without_point(value))
 
 
 def fix(arguments: ParsedArguments, from_file: ParsedArguments) -> Fixed:

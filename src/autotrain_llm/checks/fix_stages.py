@@ -12,6 +12,7 @@ from autotrain_llm.config.file import parts_of
 from autotrain_llm.config.stages import NAME, STAGES, Pipeline, parameter_of, read_pipeline
 from autotrain_llm.declare.finding import Finding, in_words
 from autotrain_llm.declare.record import Record
+from autotrain_llm.declare.text import as_list
 
 if TYPE_CHECKING:
     from autotrain_llm.checks.stages import CheckedPipeline
@@ -86,4 +87,4 @@ def _apply(changes: Mapping[str, Any], written: dict[str, Any]) -> None:
         for key in keys:
             del written[key]
         if value is not None or not keys:
-            written[name] = list(value) if isinstance(value, tuple) else value
+            written[name] = as_list(value)

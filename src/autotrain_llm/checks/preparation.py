@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from autotrain_llm.checks.command_flags import CommandFlags
 from autotrain_llm.checks.preflight import Checked, ignored_parameters
 from autotrain_llm.checks.rules.every import RULES
-from autotrain_llm.checks.rules.prepared_data import UNWRITABLE_FOLDER, as_list
+from autotrain_llm.checks.rules.prepared_data import UNWRITABLE_FOLDER
 from autotrain_llm.config.arguments import ParsedArguments
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import CONFIG_FILE, Config, resolve
 from autotrain_llm.context.model_context import attempt
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.declare.finding import Finding, Refused, in_order, refuses
+from autotrain_llm.declare.text import as_list
 
 if TYPE_CHECKING:
     from autotrain_llm.data.dataset import Progress

@@ -47,7 +47,7 @@ from autotrain_llm.declare.finding import Finding, refuses
 from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import Record
-from autotrain_llm.declare.text import plain
+from autotrain_llm.declare.text import as_list, plain
 
 if TYPE_CHECKING:
     from autotrain_llm.data.dataset import Progress
@@ -432,7 +432,7 @@ def _parameters(config: Config) -> dict[str, Any]:
     """The parameters that were given and that what is trained depends on."""
     names = [name for name in config.all_given() if not (PARAMS[name].command or PARAMS[name].machine_specific)]
     values = {name: config.value_of(name) for name in names if not PARAMS[name].secret}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return {name: as_list(value) for name, value in values.items()}
 
 
 def _reasons(before: Inputs, now: Inputs, done: Mapping[str, StageCheck]) -> str:

@@ -12,6 +12,7 @@ from autotrain_llm.config.registry import GROUP, PARAMS
 from autotrain_llm.config.resolved import DEFAULT, Config
 from autotrain_llm.declare.param import Param, Search
 from autotrain_llm.declare.search import read_space
+from autotrain_llm.declare.text import as_list
 from autotrain_llm.declare.trainer import Trainer
 
 # What a sweep config of Weights & Biases has beside `parameters`.
@@ -116,7 +117,7 @@ def own_values(config: Config, spaces: dict[str, Search]) -> dict[str, Any] | No
     values = {name: config.value_of(name) for name in spaces}
     if any(value is None and None not in spaces[name].choices for name, value in values.items()):
         return None
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return {name: as_list(value) for name, value in values.items()}
 
 
 def needs_rows(config: Config) -> bool:

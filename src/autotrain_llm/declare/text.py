@@ -36,6 +36,16 @@ def without_point(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e6 else value
 
 
+def as_list(value: Any) -> Any:
+    """A tuple as a list, as documents have it; any other value as it is."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def as_tuple(value: Any) -> Any:
+    """A list as a tuple, as configurations have it; any other value as it is."""
+    return tuple(value) if isinstance(value, list) else value
+
+
 def plural(count: int, word: str) -> str:
     """`1 row`, `2 rows`."""
     return f"{count} {word}" if count == 1 else f"{count} {word}s"

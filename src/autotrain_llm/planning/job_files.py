@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from autotrain_llm.config.registry import PARAMS
-from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import EMPTY, Record
 from autotrain_llm.declare.text import plain
 from autotrain_llm.params.launching import AUTO, KUBERNETES, SKY, SLURM
+from autotrain_llm.planning.command_words import in_lines, words_of
 from autotrain_llm.planning.job_options import GPUS, SETUP, TOP_OF_SKY
 
 # Flags of this one command, which the job does not have.
@@ -48,7 +48,7 @@ def job_of(values: Mapping[str, Any]) -> Job:
     words = ["autotrain", "llm"]
     for name, value in values.items():
         if name not in NOT_IN_A_JOB and not PARAMS[name].secret and value is not None:
-            words += _words(name, value)
+            words += words_of(name, value)
     if not any(values.get(name) for name in ("resume", "resume_from_checkpoint", "overwrite")):
         words += ["--resume", AUTO]
     name = re.sub(r"[^a-z0-9-]+", "-", Path(str(values.get("output_dir") or "autotrain")).name.lower()).strip("-")
@@ -59,18 +59,6 @@ def job_of(values: Mapping[str, Any]) -> Job:
         processes if isinstance(processes, int) else None,
         values.get("launch_options") or {},
     )
-
-
-def _words(name: str, value: Any) -> list[str]:
-    """A flag and its value, each a word."""
-    if isinstance(value, bool):
-        return [flag_of(name) if value else PARAMS[name].negated]
-    if isinstance(value, dict):
-        import json
-
-        value = json.dumps(value, ensure_ascii=False)
-    text = repr(value) if isinstance(value, float) else plain(value)
-    return [f"{flag_of(name)}={text}"] if text.startswith("-") else [flag_of(name), text]
 
 
 def job_file(launch: str, job: Job) -> str:
@@ -101,7 +89,7 @@ def _sbatch(job: Job) -> str:
     }
     lines = ["#!/bin/bash", *(_directive(name, value) for name, value in options.items()), "#SBATCH --requeue", ""]
     lines += ["set -euo pipefail", *filter(None, [str(job.options.get(SETUP) or "").rstrip()])]
-    return "\n".join([*lines, f"srun --kill-on-bad-exit=1 {_in_lines(job.words)}"]) + "\n"
+    return "\n".join([*lines, f"srun --kill-on-bad-exit=1 {in_lines(job.words)}"]) + "\n"
 
 
 def _directive(name: str, value: Any) -> str:
@@ -116,14 +104,6 @@ def _directive(name: str, value: Any) -> str:
     )
 
 
-def _in_lines(words: tuple[str, ...]) -> str:
-    """Words quoted for a shell, with a line for each flag and its value."""
-    text = ""
-    for word in words:
-        text += (" \\\n  " if word.startswith("--") else " ") + shlex.quote(word)
-    return text.strip()
-
-
 def _sky(job: Job) -> str:
     """A task of SkyPilot, for a managed job: it is started again where its machine is lost."""
     options = {name: value for name, value in job.options.items() if name not in (GPUS, SETUP, *TOP_OF_SKY)}
@@ -134,7 +114,7 @@ def _sky(job: Job) -> str:
         "resources": {**gpus, **options},
         **{name: job.options[name] for name in TOP_OF_SKY if name in job.options},
         **({SETUP: job.options[SETUP]} if SETUP in job.options else {}),
-        "run": _in_lines(job.words) + "\n",
+        "run": in_lines(job.words) + "\n",
     }
     return _yaml(document)
 

@@ -16,7 +16,7 @@ from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.data.tokenize.prompt_format import TEXT
 from autotrain_llm.declare.metric import MAXIMIZE
 from autotrain_llm.declare.param import NO_INFLUENCE
-from autotrain_llm.declare.text import plural
+from autotrain_llm.declare.text import as_list, plural
 from autotrain_llm.models.architectures import keeps_rows_apart
 from autotrain_llm.models.classifiers import classifier_of
 from autotrain_llm.models.experts import adapts_experts
@@ -128,17 +128,13 @@ def _parameters(config: Config) -> dict[str, ParameterValue]:
     """Every parameter that the trainer reads, with its source. Commands are left out, secrets are masked."""
     return {
         param.name: ParameterValue(
-            SECRET if param.secret and config.value_of(param.name) else _plain(config.value_of(param.name)),
+            SECRET if param.secret and config.value_of(param.name) else as_list(config.value_of(param.name)),
             config.source(param.name),
             **config.origin(param.name).as_dict(),
         )
         for param in PARAMS.values()
         if config.applies(param.name) and not param.command
     }
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _model(config: Config, context: RunContext) -> ModelPlan:
@@ -456,7 +452,7 @@ def _resume(config: Config, context: RunContext) -> ResumePlan | None:
     if run is None:
         return None
     changes = {
-        change.param.name: ParameterChange(change.before, _plain(change.now))
+        change.param.name: ParameterChange(change.before, as_list(change.now))
         for change in run.changes(config)
         if change.param.on_resume != NO_INFLUENCE
     }

@@ -13,7 +13,7 @@ from autotrain_llm.declare.example import SFT, SOURCES, TWO_SOURCES, Example
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import declare_finding, rule
-from autotrain_llm.declare.text import plain
+from autotrain_llm.declare.text import as_list, plain
 
 if TYPE_CHECKING:
     from autotrain_llm.context.run_context import RunContext
@@ -195,11 +195,6 @@ def _changed_settings(config: Config, info: PreparedInfo) -> Iterator[Finding]:
         if now is not None and now != before:
             was = "not given" if before is None else plain(before)
             yield _changed(flag_of(name), f"is {plain(now)}, and was {was} when the rows were prepared", (name,))
-
-
-def as_list(value: Any) -> Any:
-    """A value as it is in a JSON document."""
-    return list(value) if isinstance(value, tuple) else value
 
 
 @rule(

@@ -20,9 +20,10 @@ from autotrain_llm.data.tokenize.prompt_format import TEXT, PromptFormat
 from autotrain_llm.data.tokenizer.tokenizer import Tokenizer
 from autotrain_llm.declare.text import show_count
 from autotrain_llm.models.locate import ADAPTER, HUB, SCRATCH, Located
+from autotrain_llm.planning.command_words import in_lines
 from autotrain_llm.planning.plan import DataPlan, Plan
 from autotrain_llm.run.artifacts.metric_changes import compared_in
-from autotrain_llm.run.artifacts.records import in_lines, write_text
+from autotrain_llm.run.artifacts.records import write_text
 
 CARD = "README.md"
 NAME = "tuned"  # of the model in other programs
@@ -62,7 +63,7 @@ class ModelCard:
             ["| metric | value |", "| --- | --- |"],
             [f"| {name} | {value:.6g} |" for name, value in metrics.items() if isinstance(value, int | float)],
             ["", *_before_and_after(self.folder)],
-            ["```sh", " \\\n  ".join(in_lines(words)), "```", ""],
+            ["```sh", in_lines(words), "```", ""],
             ["Versions: " + ", ".join(f"{name} {version}" for name, version in versions().items()) + "."],
         ]
         lines = ["---", self._metadata(metrics).to_yaml(), "---", "", *(line for part in sections for line in part)]

@@ -22,8 +22,8 @@ from autotrain_llm.data.tokenize.prompt_format import RUN_KEY, PromptFormat, pro
 from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.finding import Finding, typed
 from autotrain_llm.declare.param import flag_of
-from autotrain_llm.declare.text import plain, without_point
 from autotrain_llm.declare.umask import permitted
+from autotrain_llm.planning.command_words import in_lines, words_of
 from autotrain_llm.planning.plan import Plan, ResumePlan
 
 # In processes that a command has started: what started the command.
@@ -168,28 +168,16 @@ def command_of(plan: Plan, output_dir: Path) -> list[str]:
     and those that were ignored."""
     words = ["autotrain", "llm"]
     for name, parameter in plan.parameters.items():
-        param, value = PARAMS[name], parameter.value
-        is_given = parameter.source in GIVEN and name not in plan.ignored
-        if not is_given or param.secret or name == "output_dir":
-            continue
-        if param.kind == "switch" and value is not None:
-            words.append(param.flag if value else param.negated)
-        elif value is not None:
-            words += [param.flag, json.dumps(value) if param.kind == "json" else exact(value)]
+        is_given = parameter.source in GIVEN and name not in plan.ignored and parameter.value is not None
+        if is_given and not PARAMS[name].secret and name != "output_dir":
+            words += words_of(name, parameter.value)
     return [*words, "--output-dir", str(output_dir)]
-
-
-def exact(value: Any) -> str:
-    """A value as it would be typed, with every digit, and without a point where it is whole."""
-    value = without_point(value)
-    return repr(value) if isinstance(value, float) else plain(value)
 
 
 def write_command(folder: Path, words: Sequence[str], resume: ResumePlan | None = None) -> None:
     """Write `command.sh`, to be run from the current folder; of a run that was resumed with other values, they are in a comment."""
-    lines = " \\\n  ".join(in_lines(words))
     comments = "".join(f"# {_one_line(text)}\n" for text in [f"Run from: {Path.cwd()}", *_until_resumed(resume)])
-    script = f'#!/bin/sh\n{comments}{lines} "$@"\n'
+    script = f'#!/bin/sh\n{comments}{in_lines(words)} "$@"\n'
     path = folder / "command.sh"
     write_text(path, script, errors="surrogateescape")  # names of files that are no UTF-8
     path.chmod(permitted(0o777))
@@ -208,17 +196,6 @@ def _until_resumed(resume: ResumePlan | None) -> list[str]:
         for name, change in resume.changes.items()
     ]
     return [f"Until step {resume.step} with: {', '.join(before)}"]
-
-
-def in_lines(words: Sequence[str]) -> list[str]:
-    """The words of a command, quoted, with a line for each flag and its value."""
-    lines: list[str] = []
-    for word in words:
-        if word.startswith("--") or not lines:
-            lines.append(shlex.quote(word))
-        else:
-            lines[-1] += " " + shlex.quote(word)
-    return lines
 
 
 def command_to_try(folder: Path, dataset: Dataset, prompt_format: PromptFormat) -> str:

@@ -16,7 +16,7 @@ from autotrain_llm.run.engine.flat.batch import Row
 from autotrain_llm.run.engine.flat.classifier import prepare_classifier
 from autotrain_llm.run.engine.flat.model import SCORE_HEADS, FlatOutput
 from autotrain_llm.run.engine.layouts import Flat, Padded, PromptGroup
-from autotrain_llm.run.engine.loading import from_located, from_parts, with_adapter
+from autotrain_llm.run.engine.loading import from_located, from_parts, source_of, with_adapter
 
 FORWARD_INPUTS = ("input_ids", "position_ids", "segments", "ends")
 
@@ -79,14 +79,9 @@ def load_classifier(
             return _with_head(from_located(located, dtype, options), num_labels), []
         base, _ = load_classifier(located.base, dtype, options, num_labels=num_labels)
         return with_adapter(base, located, trainable=trainable_adapter), []
-    source = located.name if located.kind == HUB else str(located.folder)
-    local_options = (
-        options if located.kind == HUB else {name: value for name, value in options.items() if name != "revision"}
-    )
+    source, options = source_of(located, options)
     if located.kind != HUB and has_model_in_parts(Path(source)):
-        return from_parts(
-            AutoModelForSequenceClassification, Path(source), dtype, local_options, num_labels=num_labels
-        ), []
+        return from_parts(AutoModelForSequenceClassification, Path(source), dtype, options, num_labels=num_labels), []
     model, loading = AutoModelForSequenceClassification.from_pretrained(
         source,
         dtype=dtype,
@@ -94,7 +89,7 @@ def load_classifier(
         num_labels=num_labels,
         ignore_mismatched_sizes=True,  # a head with another number of labels is replaced
         output_loading_info=True,
-        **local_options,
+        **options,
     )
     missing = {name.rpartition(".")[0] for name in loading["missing_keys"]}
     return model, sorted(name for name in missing if name.partition(".")[0] not in HEADS)

@@ -130,17 +130,21 @@ def from_located(
     if located.kind == ADAPTER and located.base is not None:
         base = from_located(located.base, dtype, options)
         return with_adapter(base, located, trainable=trainable_adapter)
-    # Absolute, because an adapter saves it as the path of its base.
-    source = located.name if located.kind == HUB or located.folder is None else str(located.folder.absolute())
-    local_options = (
-        options if located.kind == HUB else {name: value for name, value in options.items() if name != "revision"}
-    )
+    source, options = source_of(located, options)
     if located.kind != HUB and has_model_in_parts(Path(source)):
-        return from_parts(AutoModelForCausalLM, Path(source), dtype, local_options)
+        return from_parts(AutoModelForCausalLM, Path(source), dtype, options)
     if _is_to_be_divided(options.get("quantization_config")):
         # transformers would quantise it on the GPU, which need not have room for all of it.
-        local_options = {**local_options, "device_map": {"": "cpu"}}
-    return AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **local_options)
+        options = {**options, "device_map": {"": "cpu"}}
+    return AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **options)
+
+
+def source_of(located: Located, options: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """What from_pretrained reads a model from, and its keyword arguments: a folder has no revision."""
+    if located.kind == HUB or located.folder is None:
+        return located.name, options
+    # Absolute, because an adapter saves it as the path of its base.
+    return str(located.folder.absolute()), {name: value for name, value in options.items() if name != "revision"}
 
 
 def _is_to_be_divided(quantization_config: Any) -> bool:

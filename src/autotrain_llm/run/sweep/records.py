@@ -15,7 +15,7 @@ from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.output_dir import CHECKPOINTS, SWEEP, TRAINED_ROWS, earlier_run
 from autotrain_llm.declare.document import parse_json
-from autotrain_llm.declare.text import plain
+from autotrain_llm.declare.text import as_list, as_tuple, plain
 from autotrain_llm.planning.plan import SweepPlan
 from autotrain_llm.run.artifacts.output_lock import UNFINISHED
 from autotrain_llm.run.artifacts.records import finite, write_json, write_text
@@ -77,11 +77,11 @@ class SweepRecords:
         """A `--config` that trains the best trial again."""
         import yaml
 
-        changes = {name: tuple(value) if isinstance(value, list) else value for name, value in best.values.items()}
+        changes = {name: as_tuple(value) for name, value in best.values.items()}
         config = self.base.replace(changes)
         given = [name for name in config.all_given() if not (PARAMS[name].command or PARAMS[name].secret)]
         values = {name: config.value_of(name) for name in given}
-        cells = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        cells = {name: as_list(value) for name, value in values.items()}
         metric = f"{self.sweep.metric} {best.metric:.6g}"
         return f"# Trial {best.number} of the sweep {self.sweep.study}: {metric}\n" + yaml.safe_dump(
             cells, sort_keys=False, allow_unicode=True

@@ -20,6 +20,7 @@ from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.output_dir import find_output, status_of, step_of
 from autotrain_llm.context.run_context import RunContext
 from autotrain_llm.declare.finding import Finding
+from autotrain_llm.declare.text import as_tuple
 from autotrain_llm.planning.plan import Plan, SweepPlan
 from autotrain_llm.planning.run_inputs import inputs_of
 from autotrain_llm.progress import ProgressCallback
@@ -209,7 +210,7 @@ def base_of(config: Config, sweep: SweepPlan) -> Config:
 
 def config_of(base: Config, values: Mapping[str, Any], folder: Path) -> Config:
     """The command of one trial. It saves checkpoints only where it has to choose one or the user asked for them: nothing resumes from them."""
-    changes = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    changes = {name: as_tuple(value) for name, value in values.items()}
     config = base.replace({**changes, "output_dir": str(folder)})
     saves = chooses_checkpoints(config) or config.given("save_strategy") or config.given("save_steps")
     return config if saves else config.replace({"save_strategy": "no"})

@@ -46,9 +46,7 @@ NOTES = {STOPPED: "(stopped)", CUT_OFF: "(cut off: --max-new-tokens allows no mo
 def chat(words: Sequence[str]) -> int:
     """Carry out the words after `autotrain chat` and return the exit status."""
     arguments = read(["--inference=true", *words], positional="model")
-    values = arguments.values
-    form = values.get("format")
-    with Screen(form == "json", bool(values.get("quiet")), bool(values.get("verbose")), form == "sarif") as screen:
+    with Screen.of(arguments.values) as screen:
         return ended(lambda: _answer(arguments, screen), screen, "Stopped.")
 
 

@@ -33,9 +33,7 @@ def export(words: Sequence[str]) -> int:
     """Carry out the words after `autotrain export` and return the exit status."""
     own, rest = split_words(words)
     arguments = read(rest)
-    values = arguments.values
-    form = values.get("format")
-    with Screen(form == "json", bool(values.get("quiet")), bool(values.get("verbose")), form == "sarif") as screen:
+    with Screen.of(arguments.values) as screen:
 
         def answer() -> int:
             from autotrain_llm.checks.exporting import check_export

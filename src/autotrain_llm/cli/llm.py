@@ -29,9 +29,7 @@ NOTHING_TO_RESUME = "Stopped before training started: nothing was written, so th
 def llm(words: Sequence[str]) -> int:
     """Carry out the words after `autotrain llm` and return the exit status."""
     arguments = read(words)
-    values = arguments.values
-    form, quiet, verbose = values.get("format"), bool(values.get("quiet")), bool(values.get("verbose"))
-    with Screen(form == "json", quiet, verbose, form == "sarif") as screen:
+    with Screen.of(arguments.values) as screen:
         return ended(lambda: _answer(words, arguments, screen), screen, NOTHING_TO_RESUME)
 
 

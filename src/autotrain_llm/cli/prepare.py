@@ -31,9 +31,7 @@ SUMMARY = (
 def prepare(words: Sequence[str]) -> int:
     """Carry out the words after `autotrain prepare` and return the exit status."""
     arguments = read(words)
-    values = arguments.values
-    form = values.get("format")
-    with Screen(form == "json", bool(values.get("quiet")), bool(values.get("verbose")), form == "sarif") as screen:
+    with Screen.of(arguments.values) as screen:
         return ended(lambda: _answer(arguments, screen), screen, NOTHING_WRITTEN)
 
 

@@ -14,7 +14,7 @@ from autotrain_llm.cli import streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
     from typing import Any, TextIO
 
@@ -55,6 +55,12 @@ class Screen:
         self.out: TextIO = self.err if json else sys.stdout if self.speaks else Nowhere()
         self._answer: TextIO = sys.stdout
         self._real_stdout: int | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Screen:
+        """The screen for a command with these values of its parameters."""
+        form = values.get("format")
+        return cls(form == "json", bool(values.get("quiet")), bool(values.get("verbose")), form == "sarif")
 
     def __enter__(self) -> Screen:
         if self.json:

@@ -139,7 +139,7 @@ def _reference(plan: Plan, inputs: RunInputs, loaded: Loaded) -> Any:
 class _IndexedPairs(IndexedBatches):
     """Batches of pairs: all chosen answers, then all rejected ones, each with its prompt."""
 
-    placeholders = TEXTS_OF_PAIRS
+    placeholders: Mapping[str, Any] = TEXTS_OF_PAIRS
 
     def lay_out(self, prompt_groups: Sequence[PromptGroup]) -> dict[str, Any]:
         sides = [prompt_group.rows() for prompt_group in prompt_groups]

@@ -47,16 +47,9 @@ class UncheckedItem(Record):
         return {"what": self.what, "why": self.why, "how": self.how}
 
 
-def flags_alone() -> tuple[UncheckedItem, ...]:
+def all_but_flags(why: str, how: str = AGAIN) -> tuple[UncheckedItem, ...]:
     """What is not checked where only flags are."""
-    what = "data, model files, machine and output folder"
-    return (UncheckedItem(what, "only flags were checked", "the same without --flags-only"),)
-
-
-def without_the_config() -> tuple[UncheckedItem, ...]:
-    """What is not checked where the config file can't be read."""
-    what = "data, model files, machine and output folder"
-    return (UncheckedItem(what, "the config file can't be read", AGAIN),)
+    return (UncheckedItem("data, model files, machine and output folder", why, how),)
 
 
 def skipped(

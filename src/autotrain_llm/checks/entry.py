@@ -62,13 +62,12 @@ def check_arguments(
 
 def check_flags_of_job(arguments: ParsedArguments) -> Checked:
     """Check the flags of a command that is carried out as a job, on machines whose files and GPUs are not here. A config file is read where it is."""
-    from autotrain_llm.checks.coverage import UncheckedItem
+    from autotrain_llm.checks.coverage import all_but_flags
     from autotrain_llm.checks.preflight import preflight
 
     from_file = read_config_file(arguments.values)
     layers = {COMMAND_LINE: arguments.layer, CONFIG_FILE: from_file.layer}
     findings = [*arguments.findings, *from_file.findings]
     checked = preflight(resolve_layers(layers, arguments.values.get("config")), findings, files=False)
-    what = "data, model files, machine and output folder"
     why = "the job checks them where it runs, before it starts its processes"
-    return checked.replace(not_checked=(UncheckedItem(what, why, "the same with --dry-run and without --launch"),))
+    return checked.replace(not_checked=all_but_flags(why, "the same with --dry-run and without --launch"))

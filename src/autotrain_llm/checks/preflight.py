@@ -13,10 +13,9 @@ from autotrain_llm.checks.coverage import (
     ROWS,
     TOKENS,
     UncheckedItem,
-    flags_alone,
+    all_but_flags,
     skipped,
     unknowable_here,
-    without_the_config,
 )
 from autotrain_llm.checks.models import check_models
 from autotrain_llm.config.aliases import ALIASES, meant_by
@@ -108,7 +107,8 @@ def preflight(
     if earlier is not None:
         context.reuse_from(earlier)
     if not files:
-        return Checked(given, in_order([*found, *missing]), context, ignored, None, flags_alone())
+        unchecked = all_but_flags("only flags were checked", "the same without --flags-only")
+        return Checked(given, in_order([*found, *missing]), context, ignored, None, unchecked)
     found += missing if deferred else _missing_prompts(missing, meant, mistyped, context, found)
 
     # The machine and the output folder.
@@ -140,7 +140,9 @@ def _preflight_without_the_config(config: Config, findings: list[Finding]) -> Ch
     from autotrain_llm.checks.rules.every import RULES
 
     findings += [finding for rule in RULES.values() if rule.value_alone for finding in rule.check({"config": config})]
-    return Checked(config, in_order(findings), RunContext(config), (), None, without_the_config())
+    return Checked(
+        config, in_order(findings), RunContext(config), (), None, all_but_flags("the config file can't be read")
+    )
 
 
 def _preflight_of_inference(config: Config, findings: list[Finding]) -> Checked:

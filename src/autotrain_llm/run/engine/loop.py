@@ -405,7 +405,9 @@ class Loop(PlainStates):
         self.finite.check()
         began = time.perf_counter()
         use_averaged_weights(self.optimizer)
-        model = self._evaluating_model()
+        # Before training it is not wrapped yet: accelerate would not wrap a model for training that it has wrapped for evaluation.
+        model = self.model_wrapped
+        model.eval()
         rows = eval_dataset or self.valid_rows
         assert rows is not None, "nothing to evaluate on"
         sums: list[Sums] = []
@@ -438,10 +440,3 @@ class Loop(PlainStates):
         loss = summed.detach()
         items = number_on(self.objective.items(inputs), loss.device)
         return {"loss": (loss, items), **metrics}
-
-    def _evaluating_model(self) -> nn.Module:
-        """The wrapped model in evaluation mode. Before training it is not wrapped yet: accelerate would not wrap a model for training that
-        it has wrapped for evaluation."""
-        model = self.model_wrapped
-        model.eval()
-        return model

@@ -34,6 +34,7 @@ from autotrain_llm.run.pipeline.results import (
     StageResult,
     summary_of,
 )
+from autotrain_llm.run.report.write import try_write_report
 
 STATUS = {"ok": OK, "failed": FAILED, "refused": REFUSED, "interrupted": INTERRUPTED}
 
@@ -53,14 +54,8 @@ def train_pipeline(
         report = PipelineReport(
             folder, status, tuple(results), round(time.perf_counter() - began, 3), processes.received
         )
-        _write_page(folder, progress)
+        try_write_report(folder, progress)
     return report
-
-
-def _write_page(folder: Path, progress: PipelineProgress) -> None:
-    from autotrain_llm.run.report.write import try_write_report
-
-    try_write_report(folder, progress)
 
 
 @contextmanager

@@ -68,10 +68,8 @@ def in_groups(scores: np.ndarray, size: int) -> np.ndarray:
 
 def grpo_advantages(scores: np.ndarray, size: int) -> np.ndarray:
     """Each score minus its group's mean, divided by its group's standard deviation (DeepSeekMath, arXiv:2402.03300, section 4.1.2)."""
-    groups = in_groups(scores, size)
-    return (
-        dr_grpo_advantages(scores, size).reshape(groups.shape) / (_deviations(groups)[:, None] + GROUP_EPSILON)
-    ).ravel()
+    centred = in_groups(dr_grpo_advantages(scores, size), size)
+    return (centred / (group_deviations(scores, size)[:, None] + GROUP_EPSILON)).ravel()
 
 
 def dr_grpo_advantages(scores: np.ndarray, size: int) -> np.ndarray:
@@ -96,11 +94,7 @@ GROUP_ADVANTAGES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
 
 def group_deviations(scores: np.ndarray, size: int) -> np.ndarray:
     """The sample standard deviation of each group's scores (prompts,)."""
-    return _deviations(in_groups(scores, size))
-
-
-def _deviations(groups: np.ndarray) -> np.ndarray:
-    return groups.std(1, ddof=1)
+    return in_groups(scores, size).std(1, ddof=1)
 
 
 @dataclass

@@ -134,3 +134,17 @@ def test_lifting_takes_a_value_out_and_leaves_the_rest(value):
         assert {name: changed[name] for name in row if name != "top"} == {"x": 1}
         if path != "top":
             assert value_at({"top": changed["top"]}, path) is None
+
+
+def test_columns_of_choices_and_the_number_of_the_right_one_are_a_question_and_its_answer(tmp_path):
+    rows = [
+        {"goal": f"Cool tea {at}.", "sol1": f"Wait {at} hours.", "sol2": f"Heat it {at} times.", "label": at % 2}
+        for at in range(ROWS)
+    ]
+    first = offered(rows)[0]
+    assert first.columns == {"prompt_column": "goal", "text_column": "label"}
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset = open_data(DataRequest(str(path), "conversations", trainer="sft", **named(first.columns)))
+    assert [row.completion for row in dataset.train] == [str(at % 2) for at in range(ROWS)]
+    assert dataset.train[1].prompt == "Cool tea 1.\n0. Wait 1 hours.\n1. Heat it 1 times."

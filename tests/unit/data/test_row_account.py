@@ -203,6 +203,38 @@ def test_a_key_that_marks_some_turns_is_named_and_one_that_is_the_same_for_all_i
     assert isinstance(values[0], str) or trainer == "ppo" or made(tmp_path, trainer, rows)[1] == ""
 
 
+FLAGS = {
+    "true": [True, False],
+    "numbers": [1, 0],
+    "three": [1, 0, -1],
+    "texts": ["yes", "no"],
+    "JSON": ["true", "false"],
+}
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    case=st.sampled_from(
+        [case for case in CASES if case[0] in ("sft", "generic") and case[1] not in ("tokens", "text")]
+    ),
+    name=st.sampled_from(
+        ("deleted", "resolved", "success", "toxic", "target_met", "is_safe", "refused", "x1", "valid")
+    ),
+    flags=st.sampled_from(sorted(FLAGS)),
+)
+def test_a_flag_that_divides_the_rows_is_named_whatever_it_is_called(tmp_path, case, name, flags):
+    trainer, format_name = case
+    values = [FLAGS[flags][n * n % len(FLAGS[flags])] for n in range(6)]
+    differing = (
+        json.dumps(FORMATS[format_name]).replace("Where is it?", "Where is it, NUMBER?").replace("sea.", "sea NUMBER.")
+    )
+    rows = [{**json.loads(differing.replace("NUMBER", str(n))), name: value} for n, value in enumerate(values)]
+    if format_name.startswith("preference"):
+        return
+    assert name in made(tmp_path, trainer, rows)[1]
+    assert name not in made(tmp_path, trainer, [{**row, name: values[0]} for row in rows])[1]
+
+
 def test_an_instruction_that_is_one_for_all_questions_stands_before_each(tmp_path):
     path = tmp_path / "rows.json"
     rows = [{"prompt": f"Where is number {n}?", "completion": f"There, {n}."} for n in range(3)]

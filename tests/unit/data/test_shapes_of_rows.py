@@ -1503,3 +1503,65 @@ def test_a_list_of_questions_with_ids_is_a_table_and_without_a_conversation(tmp_
     without = [{key: part for key, part in one.items() if key != "id"} for one in table]
     assert len(opened(tmp_path, [{"exchanges": without}] * 2).train[0].messages) == 6
     assert len(opened(tmp_path, [{"data": without}]).train) == 3
+
+
+@pytest.mark.parametrize("name", ["data", "examples", "samples", "entries"])
+def test_lists_of_questions_with_answers_under_a_name_of_tables_are_rows(name, tmp_path):
+    pairs = [{"prompt": f"Where is number {n}?", "completion": f"There, {n}."} for n in range(4)]
+    rows = [{"system": "Be brief.", name: pairs[:2]}, {"system": "Be long.", name: pairs[2:]}]
+    dataset = opened(tmp_path, rows)
+    assert len(dataset.train) == 4 and dataset.findings == ()
+    assert len(opened(tmp_path, [{name: pairs[:2], "answer": "No."}, {name: pairs[2:], "answer": "Yes."}]).train) == 2
+
+
+@pytest.mark.parametrize(("name", "codes"), [("pairs", ["D246"]), ("qas_list", ["D246"]), ("conversation", [])])
+def test_lists_of_questions_with_answers_that_are_taken_as_turns_are_reported(name, codes, tmp_path):
+    pairs = [{"question": f"Where is number {n}?", "answer": f"There, {n}."} for n in range(4)]
+    dataset = opened(tmp_path, [{name: pairs[:2]}, {name: pairs[2:]}])
+    assert [len(row.messages) for row in dataset.train] == [4, 4]
+    assert [finding.code for finding in dataset.findings] == codes
+
+
+@pytest.mark.parametrize("trainer", ["sft", "ppo"])
+@pytest.mark.parametrize("first", [0, 1, "A"])
+@pytest.mark.parametrize(("choices", "key"), [("endings", "label"), ("opa opb opc", "cop"), ("options", "answer")])
+def test_the_prompt_calls_the_right_choice_as_the_answer_does(trainer, first, choices, key, tmp_path):
+    texts = ["in the house", "on the hill", "by the sea"]
+    rows_of_file = []
+    for at in range(3):
+        label = at + first if isinstance(first, int) else "ABC"[at]
+        columns = dict(zip(choices.split(), texts, strict=True)) if " " in choices else {choices: texts}
+        rows_of_file.append({"question": f"Where is number {at}?", **columns, key: label})
+    if (key, first) == ("label", "A"):
+        return  # a letter under `label` may be any class
+    dataset = opened(tmp_path, rows_of_file, trainer)
+    for at, example in enumerate(dataset.train):
+        answer = example.reference if trainer == "ppo" else example.completion
+        assert f"{answer}. {texts[at]}" in str(example.prompt)
+
+
+SEVERAL = {
+    "letters": lambda n: {"response_a": f"It is {n}.", "response_b": f"It is {n + 1}.", "winner": "ab"[n % 2]},
+    "rated": lambda n: {"answers": [{"text": f"It is {n}.", "elo": 900 - n % 2 * 9}, {"text": f"It is {n + 1}.", "elo": 895}]},
+    "lists": lambda n: {"responses": [f"It is {n}.", f"It is {n + 1}."], "scores": [1 - n % 2, n % 2]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SEVERAL)
+def test_of_judged_answers_sft_trains_on_the_better_ones(shape, tmp_path):
+    rows = [{"prompt": f"Which number follows {n - 1}?", **SEVERAL[shape](n)} for n in range(4)]
+    dataset = opened(tmp_path, rows)
+    assert [row.completion for row in dataset.train] == [f"It is {n + n % 2}." for n in range(4)]
+    assert "D193" in codes(dataset)
+
+
+def test_numbers_that_are_the_same_in_all_rows_are_no_scores(tmp_path):
+    rows = [{"prompt": f"Which {n}?", "response": f"This {n}.", "turns": 1, "replies": 3} for n in range(9)]
+    assert "--num-labels" not in refused(tmp_path, rows, "reward").fix
+
+
+def test_an_object_with_a_row_under_each_key_holds_rows(tmp_path):
+    rows = {f"q{n}": {"question": f"Who is {n}?", "answer": f"Ida {n}."} for n in range(5)}
+    dataset = opened(tmp_path, json.dumps(rows), name="rows.json")
+    assert [row.completion for row in dataset.train] == [row["answer"] for row in rows.values()]
+    assert codes(dataset) == []

@@ -31,7 +31,7 @@ from autotrain_llm.data.rules.files import (
     there_are_no_rows,
     two_columns_have_the_same_name,
 )
-from autotrain_llm.data.turns import is_plain_conversation
+from autotrain_llm.data.turns import is_plain_conversation, is_turn
 from autotrain_llm.data.wording import kind_of, listed
 from autotrain_llm.declare.document import TOO_DEEP, parse_json
 
@@ -48,7 +48,7 @@ BATCH = 1000  # rows of columns that are read at a time
 BETWEEN_OBJECTS = re.compile(r"[\s,]*")
 JSON_START = re.compile(r"\ufeff?\s*(?:\{\s*\"|\[\s*[\[{])")
 SEPARATOR_LINE = re.compile(r"[\"']?sep=(.)[\"']?", re.IGNORECASE)
-ROW_KEYS = ("data", "rows", "train", "examples", "instances", "records", "items")
+ROW_KEYS = ("data", "rows", "train", "examples", "instances", "records", "items", "entries", "samples", "faq", "faqs")
 
 
 RawRow = tuple[int, int | None, Row]
@@ -386,6 +386,8 @@ def _rows_in(value: Any) -> list[Row] | None:
             column.keys() == columns[0].keys() and all(map(str.isdecimal, column)) for column in columns
         ):  # orient="columns"
             return [{name: value[name][key] for name in value} for key in columns[0]]
+        if _are_keyed(value):
+            return [{"key": key, **row} for key, row in value.items()]
     return [value]
 
 
@@ -409,6 +411,16 @@ def _dict(value: Any) -> Row:
 def _are_rows(value: Any, row: Row) -> bool:
     """Whether a list holds rows like this one, as that of another split."""
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and value[0].keys() == row.keys()
+
+
+def _are_keyed(value: Row) -> bool:
+    """Whether an object has a row under each of its keys, which identify them: objects with the same keys, among them texts that differ."""
+    rows = list(value.values())
+    are_alike = len(rows) > 3 and not any(map(is_turn, rows)) and len({*map(frozenset, rows)}) == 1
+    return are_alike and any(
+        all(isinstance(row[key], str) for row in rows) and len({row[key] for row in rows}) * 2 > len(rows)
+        for key in rows[0]
+    )
 
 
 def _row_of(value: Any) -> Any:

@@ -70,7 +70,12 @@ def numbered_choices(columns: Columns) -> tuple[list[str], str] | None:
         names = [signs[sign] for sign in sorted(signs)]
         if len(signs) < 2 or not any("".join(sorted(signs)) in order for order in ("abcdefgh", "0123456789")):
             continue
-        keys = [name for name in columns.names if name not in names and _name_choices(columns.values[name], {*signs})]
+        from_zero = {str(int(sign) - 1) for sign in signs if sign.isdigit()}  # 0 for `sol1`
+        keys = [
+            name
+            for name in columns.names
+            if name not in names and any(_name_choices(columns.values[name], named) for named in ({*signs}, from_zero))
+        ]
         if len(keys) == 1 and min(signs) in "a01":
             return list(dict.fromkeys(names)), keys[0]
     return None
@@ -91,7 +96,7 @@ def first_choice(columns: Columns, roles: dict[str, str], choices: Sequence[str]
     sign = SIGN_IN_A_NAME.fullmatch(plain(choices[0]))
     last = sign[2] if sign else plain(choices[0])[-1]
     if len(choices) > 1 and last.isdigit():  # option1, option2
-        return last, False
+        return "0" if "0" in digits else last, False
     cells = columns.values[choices[0]]
     sizes = [len(cell.get("text", cell)) for cell in cells if isinstance(cell, dict)] + [
         len(cell) for cell in cells if isinstance(cell, list)

@@ -54,7 +54,7 @@ from autotrain_llm.data.rules.preferences import (
     prompts_hold_both_answers,
 )
 from autotrain_llm.data.rules.token_rows import token_ids_beside_text_are_not_used
-from autotrain_llm.data.turns import SPEAKER_FLAGS, parsed
+from autotrain_llm.data.turns import SPEAKER_FLAGS, exchange_keys, parsed
 from autotrain_llm.data.wording import nearest_first, plain, shown
 from autotrain_llm.declare.nearest import nearest
 
@@ -73,6 +73,7 @@ ID_NAME = re.compile(r"(?:\A|_)(?:id|uuid|guid|key|ts|no|number)\Z")
 REPLY_NAME = re.compile(r"parent|reply|replies|response|respond|previous|prev_|next|follows|quoted|thread|in_response")
 FEWEST_BELOW_A_HEADER = 4  # rows
 NO_WORD = re.compile(r"[\d.,:/+%€$£ T-]*\d[\d.,:/+%€$£ TZ-]*")  # a number, a date or a time
+SPOKEN_QUESTIONS = ("human", "user")
 TURN_NUMBER = re.compile(r"(?:turn|utterance|utt|message|msg)_?(?:id|idx|index|no|num|number)?")
 
 
@@ -170,6 +171,13 @@ def check_turns_in_rows(
             return
 
 
+def _are_exchanges(cells: list[Any]) -> bool:
+    """Whether lists of several questions with their answers could as well be rows: by their keys they are those of no chat."""
+    parts = [part for cell in map(parsed, cells) if isinstance(cell, list) and len(cell) > 1 for part in cell]
+    keys = [exchange_keys(part) for part in parts]
+    return bool(keys) and all(key is not None and plain(key[0]) not in SPOKEN_QUESTIONS for key in keys)
+
+
 def _link_to_rows(columns: Columns, ignored: Collection[str]) -> str | None:
     """A column whose values identify other rows, those that come before or after: most are what a column of ids has in another row."""
     written = {name: [_as_id(row.get(name)) for row in columns.rows] for name in columns.names if name not in ignored}
@@ -230,6 +238,9 @@ def check_columns(columns: Columns, mapping: ColumnMapping, name: str, observati
     for column in sorted(mapping.alternating):
         if plain(column) not in TALKS:
             observations.add(texts_are_taken_as_turns, file=name, column=column)
+    of_turns = mapping.columns.get("messages", "")
+    if plain(of_turns) not in TALKS and _are_exchanges(columns.values.get(of_turns, [])):
+        observations.add(texts_are_taken_as_turns, file=name, column=of_turns, case="exchanges")
     if mapping.first_is_assumed:
         observations.add(the_first_choice_is_assumed, file=name, first=mapping.first_choice)
     for column in dict.fromkeys(mapping.of(*ANSWER_ROLES)):

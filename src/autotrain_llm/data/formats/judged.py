@@ -20,6 +20,7 @@ ANSWERS = re.compile(
 ANSWERS_IN_A_LIST = re.compile(r"response|answer|completion|output|repl(?:y|ies)|generation|summar|candidate")
 SIGNS = {"a": "b", "0": "1", "1": "2"}
 VERDICT = re.compile(r"winner|prefer|better|best|chosen|choice|verdict|vote|safer|judg")
+BETTER = re.compile(r"winner|prefer|better|best|safer|vote")  # the others may name the right one of several choices
 # Numbers of which those below 0 are for the first answer and those above for the second, as the data sets that have them document.
 SIGNED = ("overall_preference", "preference_strength")
 RATING = re.compile(r"(?:\A|_)(?:score|rating|reward|rank|votes|upvotes|elo)(?:_|\Z)")
@@ -53,6 +54,10 @@ class JudgedAnswers:
     how: str
     compare: Comparison
     keys: tuple[str, ...] = ()
+
+    def is_none_to_train_on(self, column: str) -> bool:
+        """Whether a column is all of the answers together, or the word for the better one, `a` under `winner`, and no answer."""
+        return column in self.answers or (column in self.verdicts and BETTER.search(plain(column)) is not None)
 
     def pair(self, row: Row) -> Row | None:
         """The row with columns `chosen` and `rejected` in place of the answers and their judgement; None without a better answer."""
@@ -352,7 +357,7 @@ def _keys_of(columns: Columns, name: str) -> tuple[str, str] | None:
     text = _key_of_text(objects)
     if text is None or max(len(cell) for cell in columns.values[name] if isinstance(cell, list)) < 2:
         return None
-    named = [*RATING_KEYS, *(key for key in objects[0] if words_of(key)[-1] in RATING_KEYS)]
+    named = [*RATING_KEYS, *(key for key in objects[0] if RATING.search("_".join(words_of(key))))]
     rating = next((key for key in named if all(number_of(part.get(key)) is not None for part in objects)), None)
     return None if rating is None else (text, rating)
 

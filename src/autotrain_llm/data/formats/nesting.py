@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from autotrain_llm.data.files.read import ROW_KEYS
 from autotrain_llm.data.formats.column_names import HISTORY, MESSAGES, is_metadata, words_of
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.detect import has_answer
@@ -11,7 +12,6 @@ from autotrain_llm.data.turns import exchange_keys
 from autotrain_llm.data.wording import plain
 
 NESTED_ROWS = {"paragraphs": "qas", "qas": "question"}  # by the column, a key of each of its rows
-TABLES = ("data", "rows", "records", "items", "entries", "examples", "samples", "faq", "faqs")
 INPUT_AND_OUTPUT = (("input", "output"), ("input", "response"), ("input", "completion"), ("input", "answer"))
 
 
@@ -26,8 +26,8 @@ def nested_rows(columns: Columns) -> str | None:
 
 
 def _table(columns: Columns) -> str | None:
-    """The only column of lists of questions with answers that are rows of a table, and no conversation: each has an id of its own, or there is one list
-    in all, under a name of tables. (A conversation's exchanges have neither; those of a `user` or `human` are one.)"""
+    """The only column of lists of questions with answers that are rows of a table, and no conversation: each has an id of its own, or the list has a
+    name of tables. (A conversation's exchanges have neither; those of a `user` or `human` are one.)"""
     found = []
     for name in columns.names:
         lists = [cell for cell in columns.values[name] if isinstance(cell, list) and cell]
@@ -35,7 +35,7 @@ def _table(columns: Columns) -> str | None:
         parts, questions = [part for _, part in keys], {plain(question) for (question, _), _ in keys}
         if plain(name) in (*MESSAGES, *HISTORY) or len(parts) < 2 or questions & {"human", "user"}:
             continue
-        if (len(lists) == 1 and plain(name) in TABLES) or _have_ids(parts):
+        if (plain(name) in ROW_KEYS and not has_answer(columns)) or _have_ids(parts):
             found.append(name)
     return found[0] if len(found) == 1 else None
 

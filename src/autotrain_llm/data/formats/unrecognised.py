@@ -46,6 +46,7 @@ WANTED = {
     "labelled": "a prompt, an answer and a label (true or false), or a prompt, a chosen and a rejected answer",
 }
 LISTS_OF_STEPS = (*LISTS_OF_ANSWERS, "steps", "solution_steps", "step_texts")
+FEWEST_ROWS = 8  # that tell a score from a number that is the same in all rows
 EXAMPLE, MOST_KEYS = 24, 8  # characters of an example, and keys of an object, in the description of a column
 
 
@@ -90,9 +91,8 @@ def observe_unrecognised(
                 changes={column_parameter(field): prose} if prose else {},
             )
             return
-    contradictory = (
-        contradiction(columns, request.ignored_columns) if request.rows in ("preferences", "scored") else None
-    )
+    is_judged = request.rows in ("preferences", "scored") or (request.rows == "conversations" and not named)
+    contradictory = contradiction(columns, request.ignored_columns) if is_judged else None
     if contradictory is not None:
         first, second, row = contradictory
         judgements = (first.columns, second.columns)
@@ -106,6 +106,9 @@ def observe_unrecognised(
         about = tuple(answers_with_signs(columns))
         case = "two answers" if about else "list of answers" if listed_answers else case
         about = about or (listed_answers,) if listed_answers else about
+    if case == "names" and request.rows == "conversations" and _that_may_judge(columns, answers_with_signs(columns)):
+        about = tuple(answers_with_signs(columns))
+        case = "two answers" if about else case
     proposed = _proposed(columns, request) if case in ("names", "nested", "turns and texts") else []
     if case == "names" and request.rows == "documents":
         about = tuple(_longer_lists(columns, [proposal.columns["text_column"] for proposal in proposed]))
@@ -260,7 +263,13 @@ def _with_a_prompt(columns: Columns) -> str:
 
 def _scores_of_answers(columns: Columns, request: DataRequest) -> list[str]:
     """Columns with scores of one answer to a prompt, as regression has them."""
-    numbers = [name for name in columns.names if columns.kind(name) == "number" and not is_metadata(name, 0)]
+    numbers = [
+        name
+        for name in columns.names
+        if columns.kind(name) == "number"
+        and not is_metadata(name, 0)
+        and (len({*columns.values[name]}) > 1 or len(columns.rows) < FEWEST_ROWS)
+    ]
     regression = dataclasses.replace(request, rows="graded", num_labels=len(numbers))
     mapping = recognise(columns, regression) if len(numbers) > 1 else None
     roles = mapping.columns if mapping is not None else {}

@@ -51,7 +51,7 @@ def column_mapping(reading: Reading, tables: list[Table], flag: str) -> tuple[Co
     if shaping.is_paired and not request.streaming:
         shaping.spread_answers()
     shaping.mapping = shaping.fitting(shaping.columns)
-    if shaping.mapping is None and shaping.is_paired:
+    if shaping.is_paired or request.rows == "conversations":
         shaping.pair_judged_answers()
     if shaping.mapping is None:
         shaping.join_exchange()
@@ -118,9 +118,12 @@ class _Shaping:
             self.reshape(methodcaller("spread", lists.rows_of))
 
     def pair_judged_answers(self) -> None:
-        """Answers beside a judgement of them become pairs."""
-        judged = judged_answers(self.columns, self.request.ignored_columns)
-        if judged is None:
+        """Answers beside a judgement of them become pairs, where no format fits or all of them would be one answer; of pairs a trainer that needs answers
+        trains on the better ones."""
+        is_named = not self.is_paired and any(map(self.request.is_named, SIDES))
+        judged = None if is_named else judged_answers(self.columns, self.request.ignored_columns)
+        trained = "" if self.mapping is None else self.mapping.columns.get("completion")
+        if judged is None or (trained and not judged.is_none_to_train_on(trained)) or trained is None:
             return
         paired = Columns(row for cells in self.columns.rows if (row := judged.pair(cells)) is not None)
         mapping = self.fitting(paired)

@@ -107,6 +107,8 @@ def no_format_fits_the_columns(
                 f"write the {better} of {answers} into a column chosen, and {worse} into rejected; or, if the better one always is in the same column: "
                 f"--text-column {first} --rejected-text-column {second}, or the other way round{chooses}"
             )
+            if "rejected_text_column" not in parameters:
+                fix = f"write the {better} of {answers} into a column completion{chooses}"
         case "judged text":
             fix = (
                 f"write {first} as a list of turns, or its last turn into completion and what is before it into prompt"

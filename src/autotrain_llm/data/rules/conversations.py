@@ -353,12 +353,19 @@ LISTED_TURNS = '{"parts": ["Is it open today?", "It is open from nine to five."]
         good=LISTED_TURNS.replace("parts", "dialog"),
     ),
 )
-def texts_are_taken_as_turns(file: str, column: str) -> Iterator[Finding]:
-    """A column of lists of texts is read as turns of user and assistant, the user first, and its name doesn't say that it holds a conversation.
+def texts_are_taken_as_turns(file: str, column: str, case: str = "") -> Iterator[Finding]:
+    """A column of lists of texts is read as turns of user and assistant, the user first, and its name doesn't say that it holds a conversation; or a
+    column of lists of questions with answers as the turns of one conversation.
 
-    Why: a list of texts may as well be the paragraphs of one text.
-    Fix: nothing, if they are turns; else join the texts of each row to one.
+    Why: a list of texts may as well be the paragraphs of one text, and a list of questions with answers may as well be rows that have nothing to do with
+    each other.
+    Fix: nothing, if they are turns; else join the texts of each row to one, and write each question with its answer as a row.
     """
+    if case == "exchanges":
+        what = f"the questions and answers in each list of {shown(column)} are taken as turns of one conversation"
+        fix = "write each question with its answer as a row, if they don't follow each other; else rename the column to conversation"
+        yield Finding(f"{file}: {what}", fix, DATA, file=file)
+        return
     yield Finding(
         f"{file}: the lists of texts in {shown(column)} are taken as turns of user and assistant, the user first",
         "join the texts of each row to one text, if they are its parts; or write them as messages, with an answer after each question",

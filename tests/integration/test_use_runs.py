@@ -104,8 +104,8 @@ def test_of_several_processes_only_the_first_writes_the_document(
     words = ["llm", "--trainer", "sft", "--format", "json"]
     assert main(words) == 2
     assert json.loads(capfd.readouterr().out)["status"] == "refused"
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
     assert main(words) == 2
     assert main(words[:-2]) == 2
     assert capfd.readouterr() == ("", "")

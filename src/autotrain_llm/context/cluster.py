@@ -19,6 +19,7 @@ MPI_NAMES = (
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
     ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
 )
+MEETING = ("MASTER_ADDR", "MASTER_PORT")  # which torch needs to bring the processes together
 MANAGED = "sky-managed-"  # how the id of a job begins that SkyPilot starts again when it loses its machine
 
 
@@ -103,6 +104,12 @@ def _torchrun(environment: Mapping[str, str]) -> Cluster | None:
     if rank >= (size or 1):
         limit = f"WORLD_SIZE is {size}: ranks go from 0 to {size - 1}" if size else "WORLD_SIZE is not set"
         raise _Contradiction(f"the environment variable RANK is {rank}, but {limit}")
+    absent = [name for name in MEETING if not environment.get(name, "").strip()]
+    if (size or 1) > 1 and absent:
+        raise _Contradiction(
+            f"the environment variables say that this is one of {size} processes (WORLD_SIZE {size}, RANK {rank}), and {' and '.join(absent)}, where they meet, "
+            f"{'is' if len(absent) == 1 else 'are'} not set"
+        )
     return Cluster(
         launcher=TORCHRUN,
         is_group=True,
@@ -113,6 +120,7 @@ def _torchrun(environment: Mapping[str, str]) -> Cluster | None:
         nodes=_number(environment, "GROUP_WORLD_SIZE") or 1,
         node=_number(environment, "GROUP_RANK") or 0,
         head=environment.get("MASTER_ADDR"),
+        port=_number(environment, "MASTER_PORT"),
     )
 
 

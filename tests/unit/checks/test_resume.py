@@ -173,10 +173,16 @@ def test_steps_of_another_size_are_refused_and_may_be_divided_differently(comman
     assert found(command, batch_size=1, gradient_accumulation=4) == {}
 
 
+def as_first_process(monkeypatch):
+    """What torchrun sets besides the number of processes."""
+    for name, value in {"RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
+
+
 def test_another_number_of_processes_must_keep_the_rows_of_a_step(command, monkeypatch):
     start(command)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "0")
+    as_first_process(monkeypatch)
     finding = found(command)["E415"]
     assert "8 rows (--batch-size 4 x 2 processes)" in finding.message
     assert finding.changes == {"batch_size": 2, "global_batch": 4}
@@ -186,7 +192,7 @@ def test_another_number_of_processes_must_keep_the_rows_of_a_step(command, monke
 def test_another_number_of_processes_accumulates_as_many_batches_as_the_rows_of_a_step_need(command, monkeypatch):
     start(command, gradient_accumulation=2)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "0")
+    as_first_process(monkeypatch)
     result = checked({**command, "resume": True, "gradient_accumulation": 2})
     assert result.findings == () and result.plan is not None
     assert (result.plan.schedule.accumulated, result.plan.schedule.processes) == (1, 2)
@@ -200,7 +206,7 @@ def test_another_number_of_processes_accumulates_as_many_batches_as_the_rows_of_
 
 def test_processes_that_divide_a_batch_take_the_steps_of_one(command, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "0")
+    as_first_process(monkeypatch)
     start(command, context_parallel=2)
     divided = checked({**command, "resume": True, "context_parallel": 2})
     monkeypatch.delenv("WORLD_SIZE")
@@ -215,7 +221,7 @@ def test_a_global_batch_is_what_any_number_of_processes_that_can_share_it_keeps(
     start(command, global_batch=8)
     for processes, accumulated in ((1, 2), (2, 1)):
         monkeypatch.setenv("WORLD_SIZE", str(processes))
-        monkeypatch.setenv("RANK", "0")
+        as_first_process(monkeypatch)
         result = checked({**command, "resume": True, "global_batch": 8})
         assert result.findings == () and result.plan is not None
         assert result.plan.schedule.accumulated == accumulated

@@ -148,7 +148,8 @@ def carried_out(
         if words[0] == "torchrun":
             surroundings.setenv("WORLD_SIZE", words[words.index("--nproc-per-node") + 1])
             surroundings.setenv("LOCAL_WORLD_SIZE", words[words.index("--nproc-per-node") + 1])
-            surroundings.setenv("RANK", "0")
+            for name, value in {"RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}.items():
+                surroundings.setenv(name, value)
             words = words[words.index("autotrain_llm") :]
         checked = words[1] == "llm" and not runs and "--dry-run" not in words
         status = main([*words[1:], *(["--dry-run"] if checked else []), "--format", "json"])

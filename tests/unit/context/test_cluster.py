@@ -16,6 +16,7 @@ from autotrain_llm.context.cluster import (
 )
 from autotrain_llm.context.machine import Gpu, Machine, Requested
 
+MEETING = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 OPEN_MPI = {
     "OMPI_COMM_WORLD_RANK": "3",
     "OMPI_COMM_WORLD_SIZE": "4",
@@ -62,6 +63,7 @@ def test_torchrun_numbers_the_processes_of_a_group():
         "LOCAL_WORLD_SIZE": "4",
         "GROUP_RANK": "1",
         "GROUP_WORLD_SIZE": "2",
+        **MEETING,
     }
     place = cluster_of(names | SRUN)  # torchrun inside of srun
     assert place.launcher == TORCHRUN and place.is_group and not place.is_first_process
@@ -130,6 +132,8 @@ def test_a_command_that_was_started_again_knows_it(name):
         ({"WORLD_SIZE": "0", "RANK": "0"}, "must be 1 or more"),
         ({"RANK": "3"}, "WORLD_SIZE is not set"),
         ({"RANK": "2", "WORLD_SIZE": "2"}, "ranks go from 0 to 1"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "MASTER_ADDR and MASTER_PORT, where they meet, are not set"),
+        ({"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "node-1"}, "MASTER_PORT, where they meet, is not set"),
         ({**OPEN_MPI, "OMPI_COMM_WORLD_RANK": "4"}, "OMPI_COMM_WORLD_SIZE is 4"),
         ({name: value for name, value in OPEN_MPI.items() if name != "MASTER_ADDR"}, "MASTER_ADDR"),
         ({**PODS, "PET_NNODES": "many"}, "PET_NNODES"),
@@ -179,5 +183,5 @@ def test_a_command_starts_a_process_for_each_gpu_in_sight_unless_it_says_how_man
     assert on(8, SRUN).processes == 16
     assert on(0, SKY).processes == 16
     assert on(8, SRUN, nodes=4).processes == 32  # which is refused
-    group = on(8, {"RANK": "0", "WORLD_SIZE": "2"}, processes=4)
+    group = on(8, {"RANK": "0", "WORLD_SIZE": "2", **MEETING}, processes=4)
     assert group.processes == 2 and not group.starts_processes

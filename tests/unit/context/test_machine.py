@@ -47,7 +47,8 @@ WITH_GPU = machine((NEW_GPU,))
 WITH_ALL = machine((NEW_GPU,), ("bitsandbytes", "flash_attn", "flash_attn_interface", "tensorboard", "wandb"))
 
 # code, command, a machine on which it is refused, one on which it is not
-GROUP = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_WORLD_SIZE": "2"}
+MEETING = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+GROUP = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_WORLD_SIZE": "2"} | MEETING
 TWINS = {
     "fp16 without CUDA": ("E501", "--mixed-precision fp16", PLAIN, WITH_GPU),
     "bf16 on an old GPU": ("E502", "--mixed-precision bf16", machine((OLD_GPU,)), WITH_GPU),
@@ -257,7 +258,11 @@ def test_a_processor_computes_bf16_where_it_has_the_instructions(flags, computes
 
 @pytest.mark.parametrize(
     ("environment", "processes", "first"),
-    [({}, 1, True), ({"WORLD_SIZE": "4", "RANK": "0"}, 4, True), ({"WORLD_SIZE": "4", "RANK": "3"}, 4, False)],
+    [
+        ({}, 1, True),
+        ({"WORLD_SIZE": "4", "RANK": "0"} | MEETING, 4, True),
+        ({"WORLD_SIZE": "4", "RANK": "3"} | MEETING, 4, False),
+    ],
 )
 def test_processes_are_what_the_launcher_says(environment, processes, first):
     on = Machine(environment)
@@ -296,7 +301,8 @@ def test_facts_are_looked_up_once(tmp_path, monkeypatch):
         ({"WORLD_SIZE": "two", "RANK": "0"}, "WORLD_SIZE is 'two'"),
         ({"RANK": "3"}, "WORLD_SIZE is not set"),
         ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK is 2"),
-        ({"RANK": "1", "WORLD_SIZE": "2"}, None),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, "MASTER_ADDR"),
+        ({"RANK": "1", "WORLD_SIZE": "2"} | MEETING, None),
         ({}, None),
     ],
 )
@@ -309,7 +315,7 @@ def test_what_is_left_of_a_launcher_is_said_and_silences_nobody(environment, wor
     assert [words in finding.message for finding in found if words] == ([True] if words else []) and bool(
         found
     ) == bool(words)
-    assert machine.is_first_process == (environment != {"RANK": "1", "WORLD_SIZE": "2"})
+    assert machine.is_first_process == (words is not None or not environment)
 
 
 @pytest.mark.parametrize(

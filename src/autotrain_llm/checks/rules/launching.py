@@ -74,7 +74,8 @@ def rank_and_world_size_must_be_those_of_a_launcher(machine: Machine) -> Iterato
     """The variables by which torchrun, mpirun, SLURM, SkyPilot or Kubernetes number processes and nodes contradict each other, or are no numbers.
 
     Why: torchrun sets `RANK` and `WORLD_SIZE` for each process that it starts. With values left over from something else, a process waits for others
-    that don't exist, or prints nothing because only rank 0 prints.
+    that don't exist, or prints nothing because only rank 0 prints. Where they are complete, whether there are others is known only when they meet: the run waits for them,
+    says so after 10 seconds, and ends after 15 minutes.
     Fix: unset them, or start with one of these.
     """
     if machine.cluster.fault is not None:

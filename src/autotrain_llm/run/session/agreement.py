@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from autotrain_llm.planning.plan import Plan
-from autotrain_llm.run.engine.group import meet, of_all
+from autotrain_llm.progress import ProgressCallback
+from autotrain_llm.run.engine.group import await_others, meet, of_all
 from autotrain_llm.run.failures import RunFailed
 from autotrain_llm.version import VERSION
 
@@ -35,10 +36,11 @@ CHECKPOINT, ROWS, VERSIONS = "checkpoint", "data.fingerprint", "versions"
 SAME = "the same flags, files and versions of autotrain-llm and its packages for all processes"
 
 
-def agree(plan: Plan) -> None:
+def agree(plan: Plan, progress: ProgressCallback) -> None:
     """Compare this process's plan with those of all others. Raises RunFailed, in all of them, if one is going to do something else than the first."""
     if plan.schedule.processes == 1:
         return
+    await_others(progress.note)
     meet(on_processors=plan.precision.cpu)
     plans = of_all((platform.node(), compared(plan)))
     (_, first), *others = plans

@@ -11,6 +11,7 @@ import pytest
 
 from autotrain_llm import plan as make_plan
 from autotrain_llm.planning.plan import Plan
+from autotrain_llm.progress import ProgressCallback
 from autotrain_llm.run.failures import RunFailed
 from autotrain_llm.run.session import agreement
 from support.rows import write_rows
@@ -57,9 +58,10 @@ def test_processes_with_different_plans_are_told_what_differs(
     change, expected = CHANGES[name]
     others = [elsewhere(plan), dataclasses.replace(plan, **change(plan))]
     monkeypatch.setattr(agreement, "meet", lambda **settings: None)
+    monkeypatch.setattr(agreement, "await_others", lambda note: None)
     plans = [("first", agreement.compared(plan))]
     monkeypatch.setattr(agreement, "of_all", lambda own: [*plans, ("second", agreement.compared(others[0]))])
-    agreement.agree(plan)
+    agreement.agree(plan, ProgressCallback())
     monkeypatch.setattr(agreement, "of_all", lambda own: [*plans, ("second", agreement.compared(others[1]))])
     with pytest.raises(RunFailed, match=expected):
-        agreement.agree(plan)
+        agreement.agree(plan, ProgressCallback())

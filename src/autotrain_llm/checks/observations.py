@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.declare.example import PROMPTS, Example
@@ -19,17 +20,21 @@ if TYPE_CHECKING:
 EVAL_LOSS = "eval_loss"
 RISE = 0.01  # a smaller share of the lowest loss is noise
 ROUNDING = 1e-9  # of the standard deviation of equal rewards
+MOST_ROUNDED = 1 / 3  # of the change, above which the finished model is not what was trained
 ENOUGH_ROLLOUTS = 3  # without any difference of rewards
 
 
 class History(Record):
     """What a run has logged so far: `entries`, one for each log, each with its `step`. `is_over`: nothing more will be logged.
-    `checkpoints`: the steps whose checkpoints are in `folder`, the output folder."""
+    `checkpoints`: the steps whose checkpoints are in `folder`, the output folder. Of a finished run, `model_step` is the step of its model, and `rounded_away` the share of
+    the training's change that its dtype loses, where that is known."""
 
     entries: tuple[Mapping[str, Any], ...]
     folder: str
     is_over: bool = False
     checkpoints: tuple[int, ...] = ()
+    model_step: int | None = None
+    rounded_away: float | None = None
 
     def curve(self, metric: str) -> list[tuple[int, float]]:
         """The steps and values of a metric, without those that are not numbers."""
@@ -122,6 +127,37 @@ def rewards_tell_answers_apart(plan: Plan, history: History) -> Iterator[Finding
         f"{what}: no answer is better than another, and nothing is learned from them",
         "look at the answers in samples.jsonl; a reward with partial credit, other prompts, or a higher --rl-temperature",
         tuple(name for name in ("rl_reward_fn", "rl_reward_model_path") if plan.parameters[name].value),
+    )
+
+
+@rule(
+    "P746",
+    WARNING,
+    example=Example(
+        OVERTRAINED.replace("0.5", "1e-7"),
+        OVERTRAINED.replace("0.5", "1e-4"),
+        on="where the files of MODEL are bf16",
+        runs=True,
+    ),
+)
+def what_was_trained_is_in_the_finished_model(plan: Plan, history: History) -> Iterator[Finding]:
+    """More than a third of what training has changed is lost in the finished model, whose weights are written in 16 bits, as the model's files are.
+
+    Why: weights are trained in float32. bf16 has 8 significant bits, so that a change of less than about 0.2 % of a weight is rounded away. With low learning rates
+    or few steps most changes are smaller, and the finished model is nearly the one that training started from. Checkpoints have float32.
+    Fix: the checkpoint, exported in float32; or a higher `--lr`, or more steps.
+    """
+    if history.rounded_away is None or history.rounded_away < MOST_ROUNDED:
+        return
+    checkpoint = f"{history.folder}/checkpoints/checkpoint-{history.model_step}"
+    command = f"autotrain export {quote(checkpoint)} --to merged --dtype fp32"
+    kept = history.model_step in history.checkpoints
+    yield Finding(
+        f"{history.rounded_away:.0%} of what training changed is lost in the finished model: its weights are rounded to {plan.model.saved_dtype}, as the model's files are",
+        command
+        if kept
+        else f"keep a checkpoint of the last step (--save-strategy epoch), which has float32, and: {command}",
+        ("lr", "save_strategy"),
     )
 
 

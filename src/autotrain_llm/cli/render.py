@@ -279,6 +279,13 @@ def _report_rows(report: RunReport) -> list[tuple[str, str]]:
     rows += [*_step_of_model(report), *((one.title, one.in_words()) for one in report.headlines()), *_benchmark(report)]
     speed = report.metrics.get("tokens_per_second")
     rows.append(("Time", duration(report.seconds) + (f", {speed:,.0f} tokens/s at the end" if speed else "")))
+    if report.rounded_away is not None:
+        rows.append(
+            (
+                "Rounding",
+                f"{report.plan.model.saved_dtype} keeps {1 - report.rounded_away:.0%} of what training changed",
+            )
+        )
     for finding in report.observations:
         rows.append((finding.severity.capitalize(), f"{finding.message} [{finding.code}]"))
         rows += [("fix", finding.fix)] if finding.fix else []

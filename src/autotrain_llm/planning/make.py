@@ -20,6 +20,7 @@ from autotrain_llm.declare.text import as_list, plural
 from autotrain_llm.models.architectures import keeps_rows_apart
 from autotrain_llm.models.classifiers import classifier_of
 from autotrain_llm.models.experts import adapts_experts
+from autotrain_llm.models.metadata import ModelMetadata
 from autotrain_llm.params.optimizers import OPTIMIZERS
 from autotrain_llm.params.precision import OFFLOAD, SELECTIVE
 from autotrain_llm.planning.compiling import decide_compiling
@@ -89,7 +90,7 @@ def make_plan(config: Config, context: RunContext, ignored: tuple[str, ...] = ()
         trainer=config.trainer,
         parameters=_parameters(config),
         ignored=ignored,
-        model=_model(config, context),
+        model=_model(config, context, adapter),
         data=_data(config, context),
         objective=_objective(config, context, _reference(config, context, schedule, memory)),
         length=LengthPlan(context.limit.tokens, context.limit.parameter, context.limit.why),
@@ -137,7 +138,7 @@ def _parameters(config: Config) -> dict[str, ParameterValue]:
     }
 
 
-def _model(config: Config, context: RunContext) -> ModelPlan:
+def _model(config: Config, context: RunContext, adapter: AdapterPlan | None) -> ModelPlan:
     metadata, located = context.model, context.model.located if context.model else None
     base = metadata.model_located if metadata else None
     model_type, architecture = metadata.model_type if metadata else None, None
@@ -165,6 +166,15 @@ def _model(config: Config, context: RunContext) -> ModelPlan:
         quantization=config.quantization,
         attention=config.attn_implementation,
         **_outputs(config, context),
+        saved_dtype=_saved_dtype(metadata, adapter),
+    )
+
+
+def _saved_dtype(metadata: ModelMetadata | None, adapter: AdapterPlan | None) -> str | None:
+    """The 16 bits that the weights of a whole model are written in, after they were trained in float32; None for an adapter and for float32."""
+    is_whole = adapter is None or adapter.merge
+    return (
+        {"bfloat16": "bf16", "float16": "fp16"}.get(metadata.dtype or "") if metadata is not None and is_whole else None
     )
 
 

@@ -36,7 +36,8 @@ class ParameterValue:
 class ModelPlan:
     """The model that is trained. `folder` holds its files, `base` names the base model of an adapter, `shape` are a new model's LlamaConfig
     arguments, `head` says whether a score head is new or kept, `scores` is its number of outputs. Where there are several, `labels` are their
-    names and `problem_type` is that of transformers: regression for scores, single_label_classification for classes."""
+    names and `problem_type` is that of transformers: regression for scores, single_label_classification for classes. `saved_dtype` is that of the finished model
+    where its weights are rounded for it: bf16 or fp16, as the model's files are."""
 
     name: str
     kind: str | None
@@ -57,6 +58,7 @@ class ModelPlan:
     attention: str | None
     labels: tuple[str, ...] | None = field(default=None, metadata=omitted_if_none())
     problem_type: str | None = field(default=None, metadata=omitted_if_none())
+    saved_dtype: str | None = field(default=None, metadata=omitted_if_none())
 
 
 @dataclass(frozen=True)

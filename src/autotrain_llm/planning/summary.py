@@ -276,6 +276,7 @@ def _how(plan: Plan) -> list[Row]:
         *_kept(plan),
         ("layout", plan.layout.name, plan.layout.why),
         ("precision", plan.precision.name, plan.precision.why),
+        *([("written in", plan.model.saved_dtype, "as the model's files are")] if plan.model.saved_dtype else []),
         *([("layers", "compiled", plan.compiled)] if plan.compiled else []),
         *([("adapters", _fused(plan.fusing.fused), plan.fusing.why)] if plan.fusing else []),
     ]

@@ -367,7 +367,10 @@ def test_an_account_has_a_name_that_the_hub_takes(tmp_path):
 
 def test_every_rule_on_the_folder_is_tried_here_with_resuming_with_the_sweeps_or_with_streams():
     files = [find_test(name) for name in ("test_output.py", "test_resume.py", "test_sweep_runs.py")]
-    text = "".join(path.read_text("utf-8") for path in (*files, TESTS / "integration/test_streaming.py"))
+    text = "".join(
+        path.read_text("utf-8")
+        for path in (*files, TESTS / "integration/test_streaming.py", TESTS / "integration/test_base_of_an_adapter.py")
+    )
     assert all(f'"{rule.code}"' in text for rule in RULES.values() if "output" in rule.needs)
 
 

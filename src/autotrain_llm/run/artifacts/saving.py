@@ -14,6 +14,7 @@ from transformers import GenerationConfig
 from autotrain_llm.data.tokenize.prompt_format import FILE, PromptFormat
 from autotrain_llm.declare.umask import permitted
 from autotrain_llm.run.artifacts.output_lock import UNFINISHED
+from autotrain_llm.run.artifacts.rounding import Rounding
 from autotrain_llm.run.engine.flat.model import causal_model
 from autotrain_llm.run.engine.loading import Loaded
 from autotrain_llm.run.engine.loading import merge as merge_adapter
@@ -22,9 +23,16 @@ PART = "5GB"  # the largest file of weights
 
 
 def save_finished(
-    loaded: Loaded, folder: Path, *, merge: bool, end_of_turn: str | None, prompt_format: PromptFormat
+    loaded: Loaded,
+    folder: Path,
+    *,
+    merge: bool,
+    end_of_turn: str | None,
+    prompt_format: PromptFormat,
+    rounding: Rounding,
 ) -> list[str]:
-    """Write the model, the tokenizer, how to ask it and, for a generating model, the generation config; returns the file names. Files are moved into place when complete."""
+    """Write the model, the tokenizer, how to ask it and, for a generating model, the generation config; returns the file names. Files are moved into place when complete.
+    What is lost when weights are rounded is added to `rounding`."""
     unfinished = folder / UNFINISHED
     shutil.rmtree(unfinished, ignore_errors=True)
     model: Any = loaded.model
@@ -35,6 +43,7 @@ def save_finished(
     if generates:
         set_end_tokens(model, loaded.tokenizer, end_of_turn)
     if not isinstance(model, PeftModel):
+        rounding.add_all(model)
         model = model.to(loaded.saved_dtype)
     # An adapter has no parts.
     model.save_pretrained(unfinished, **({} if isinstance(model, PeftModel) else {"max_shard_size": PART}))

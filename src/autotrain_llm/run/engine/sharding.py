@@ -195,20 +195,31 @@ def gathered(*models: nn.Module) -> Iterator[None]:
             group.post_forward_mesh_info = mesh
 
 
-def collect(model: nn.Module, dtype: torch.dtype | None, *, keeps: bool, trained_only: bool) -> None:
+def collect(
+    model: nn.Module,
+    dtype: torch.dtype | None,
+    *,
+    keeps: bool,
+    trained_only: bool,
+    before_rounding: Callable[[str, torch.Tensor], None] | None = None,
+) -> None:
     """End the division of a finished model: its weights, or only the trained ones and the embeddings, whole and on the processor where `keeps`
-    is set, in this dtype (None: their own). All processes have to call it; the model can then be saved and not be called any more."""
+    is set, in this dtype (None: their own); `before_rounding` is called with the name and value of each weight before. All processes have to call it; the
+    model can then be saved and not be called any more."""
     reshard(model)
     embeddings = {id(weight) for weight in _embeddings(model)}
     collected: dict[int, nn.Parameter] = {}  # tied weights stay tied
-    for module in model.modules():
+    for path, module in model.named_modules():
         for name, parameter in module._parameters.items():
             if not isinstance(parameter, DTensor):
                 continue
             if trained_only and not parameter.requires_grad and id(parameter) not in embeddings:
                 continue
             if id(parameter) not in collected:
-                full = parameter.detach().full_tensor()
+                divided: Any = parameter.detach()
+                full: torch.Tensor = divided.full_tensor()
+                if keeps and before_rounding is not None and dtype is not None:
+                    before_rounding(f"{path}.{name}" if path else name, full)
                 own = full.to("cpu", dtype if full.is_floating_point() else None) if keeps else full[:0]
                 collected[id(parameter)] = nn.Parameter(own, requires_grad=parameter.requires_grad)
             if keeps:

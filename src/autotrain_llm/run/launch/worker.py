@@ -124,6 +124,7 @@ def _report_json(report: RunReport) -> dict[str, Any]:
         "evaluation": None if report.evaluation is None else finite(report.evaluation),
         "model_step": report.model_step,
         "last_step": report.last_step,
+        "rounded_away": report.rounded_away,
         "observations": [finding.as_document() for finding in report.observations],
     }
 

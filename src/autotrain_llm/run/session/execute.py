@@ -23,6 +23,7 @@ from autotrain_llm.run.artifacts import records
 from autotrain_llm.run.artifacts.metric_changes import EVALUATION
 from autotrain_llm.run.artifacts.model_card import ModelCard
 from autotrain_llm.run.artifacts.output_lock import OutputFolder
+from autotrain_llm.run.artifacts.rounding import Rounding
 from autotrain_llm.run.artifacts.saving import save_finished
 from autotrain_llm.run.artifacts.trained_rows import write_trained_rows
 from autotrain_llm.run.engine.allocator import keep_freed_memory, limit_cached_kernels
@@ -62,7 +63,7 @@ def execute(
     leader = inputs.is_first_process
     progress = (progress if leader or speaks else None) or ProgressCallback()
     quiet_libraries(inputs.verbose)
-    agree(plan)
+    agree(plan, progress)
     checkpoint = Path(plan.output.checkpoint) if plan.output.checkpoint else None
     output = OutputFolder(
         Path(plan.output.dir).expanduser(), overwrite=plan.output.overwrite, checkpoint=checkpoint, leader=leader
@@ -126,12 +127,13 @@ def _carry_out(
         metrics = final_metrics(history, step_of(Path(best)) if best and has_best else None)
         if evaluation.record:
             evaluation.record.settle(_step_of_model(plan, state))
-        observed = observe(plan, History(tuple(history), str(folder), True, tuple(complete_checkpoints(folder))))
+        progress.stage("Saving")
+        model_step = _step_of_model(plan, state)
+        files, rounded_away = _save(session, state.global_step, metrics, record.command)
+        checkpoints = tuple(complete_checkpoints(folder))
+        observed = observe(plan, History(tuple(history), str(folder), True, checkpoints, model_step, rounded_away))
         observations = (*observed, *recipe.observations())
         trackers.add_findings(state.global_step, observations)
-
-        progress.stage("Saving")
-        files = _save(session, state.global_step, metrics, record.command)
         report = RunReport(
             plan,
             folder,
@@ -141,12 +143,15 @@ def _carry_out(
             files,
             records.versions(),
             records.command_to_try(folder, inputs.dataset, inputs.prepared.prompt_format) if leader or speaks else "",
-            model_step=_step_of_model(plan, state),
+            model_step=model_step,
             last_step=state.global_step,
             evaluation=evaluation.results(loaded),
             observations=observations,
+            rounded_away=rounded_away,
         )
     best_folder = os.path.relpath(best, folder) if best else None
+    if rounded_away is not None:
+        outcome["rounded_away"] = rounded_away
     record.finish(report, {"best_checkpoint": best_folder, "steps": state.global_step, **outcome, **recipe.outcome()})
     return report
 
@@ -215,8 +220,10 @@ def final_metrics(history: list[dict[str, float]], best_step: int | None) -> dic
     return metrics
 
 
-def _save(session: Session, steps: int, metrics: dict[str, float], command: list[str]) -> list[str]:
-    """Write the finished model and its card, upload them if requested, and return the names of the files."""
+def _save(
+    session: Session, steps: int, metrics: dict[str, float], command: list[str]
+) -> tuple[list[str], float | None]:
+    """Write the finished model and its card, upload them if requested. Returns the names of the files, and the share of the change that rounding undoes."""
     plan, inputs, folder, loaded, recipe = (
         session.plan,
         session.inputs,
@@ -226,11 +233,14 @@ def _save(session: Session, steps: int, metrics: dict[str, float], command: list
     )
     session.layout.for_generation(loaded.model, True)
     merge = bool(plan.adapter and plan.adapter.merge)
+    source = inputs.model.located if inputs.model else None
+    rounding = Rounding(source, loaded.saved_dtype)
     if is_sharded(loaded.model):
         dtype = None if loaded.is_adapter else loaded.saved_dtype
-        collect(loaded.model, dtype, keeps=session.leader, trained_only=loaded.is_adapter and not merge)
+        trained_only = loaded.is_adapter and not merge
+        collect(loaded.model, dtype, keeps=session.leader, trained_only=trained_only, before_rounding=rounding.add)
     if not session.leader:
-        return []
+        return [], None
     with recipe.saving(loaded.model, folder):
         files = save_finished(
             loaded,
@@ -238,8 +248,8 @@ def _save(session: Session, steps: int, metrics: dict[str, float], command: list
             merge=merge,
             end_of_turn=inputs.prepared.end_of_turn,
             prompt_format=inputs.prepared.prompt_format,
+            rounding=rounding,
         )
-    source = inputs.model.located if inputs.model else None
     card = ModelCard(folder, plan, inputs.prepared.prompt_format, inputs.tokenizer, source, recipe.usage())
     card.write(steps, metrics, command)
     if plan.hub:
@@ -248,4 +258,5 @@ def _save(session: Session, steps: int, metrics: dict[str, float], command: list
         session.progress.stage("Uploading")
         session.progress.note(f"Uploaded to {upload(folder, plan.hub, inputs.token)}")
     written = [name for name in (*recipe.files(), EVALUATION.parent.name, TRAINED_ROWS) if (folder / name).exists()]
-    return sorted([*files, *written, "README.md", "command.sh", "metrics.jsonl", REPORT, "run.json", CHECKPOINTS])
+    names = [*files, *written, "README.md", "command.sh", "metrics.jsonl", REPORT, "run.json", CHECKPOINTS]
+    return sorted(names), rounding.lost

@@ -34,6 +34,9 @@ class RunReport:
     model_step: int | None = None  # the step whose weights the finished model has, and the last one; None of a sweep
     last_step: int | None = None
     observations: tuple[Finding, ...] = ()  # what the metrics say about the run
+    rounded_away: float | None = (
+        None  # the share of the training's change that is lost in the dtype of the written weights
+    )
 
     def __repr__(self) -> str:
         numbers = ", ".join(f"{one.title.lower()} {one.last[1]:.4g}" for one in self.headlines())
@@ -67,5 +70,6 @@ class RunReport:
             "try_it": self.try_it,
             **({"observations": [one.as_json() for one in self.observations]} if self.observations else {}),
             **sweep,
+            **({} if self.rounded_away is None else {"rounded_away": self.rounded_away}),
             **({} if self.evaluation is None else {"evaluation": records.finite(self.evaluation)}),
         }

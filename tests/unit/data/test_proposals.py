@@ -1,17 +1,19 @@
 """What is offered where no format fits the columns: every offer is typed and has to train the rows as it says."""
 
 import json
+import re
 from itertools import permutations
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.paths import lifted, paths_of, value_at
 from autotrain_llm.data.formats.proposals import proposals, sides_of
 from autotrain_llm.data.load.open import open_data
-from autotrain_llm.data.request import DataRequest
+from autotrain_llm.data.request import COLUMN_FLAGS, DataRequest
 from autotrain_llm.declare.finding import ERROR, Refused
 
 ROWS = 6
@@ -148,3 +150,63 @@ def test_columns_of_choices_and_the_number_of_the_right_one_are_a_question_and_i
     dataset = open_data(DataRequest(str(path), "conversations", trainer="sft", **named(first.columns)))
     assert [row.completion for row in dataset.train] == [str(at % 2) for at in range(ROWS)]
     assert dataset.train[1].prompt == "Cool tea 1.\n0. Wait 1 hours.\n1. Heat it 1 times."
+
+
+# -- every flag that is offered is one that the trainer reads, and works ------------------------------------------------------
+
+ANIMAL = "The {} lives by the river, to the east of the old mill."
+UNLIKE = {
+    "a review and its mood": lambda at: {"review": ANIMAL.format(ANIMALS[at]), "mood": ("glad", "sad")[at % 2]},
+    "a goal and two ways": lambda at: {
+        "goal": f"How do I find a {ANIMALS[at]}?",
+        "sol1": ANIMAL.format(ANIMALS[at]),
+        "sol2": f"Look for a {ANIMALS[at]} under the bridge.",
+        "label": at % 2,
+    },
+    "two texts": lambda at: {"alpha": ANIMAL.format(ANIMALS[at]), "beta": f"By the river you find the {ANIMALS[at]}."},
+    "two ratings": lambda at: {"alpha": ANIMAL.format(ANIMALS[at]), "depth": at, "breadth": ROWS - at},
+    "inside an object": lambda at: {"record": {"alpha": ANIMAL.format(ANIMALS[at]), "beta": f"See the {ANIMALS[at]}."}},
+    "a post and its lists": lambda at: {"post": ANIMAL.format(ANIMALS[at]), "remarks": [f"I saw a {ANIMALS[at]}.", "So did I."]},
+    "answers and what is beside": lambda at: {
+        "prompt": f"Where does the {ANIMALS[at]} live?",
+        "completion": ANIMAL.format(ANIMALS[at]),
+        "rationale": f"A {ANIMALS[at]} was seen there in the spring.",
+        "note": f"It was {ANIMALS[at]} who asked us this.",
+        "resolved": bool(at % 2),
+    },
+}  # fmt: skip
+FLAG = re.compile(r"(--[a-z][a-z-]+)(?: ('[^']*'|[^\s;,]+))?")
+FIELDS = {flag: field for field, flag in COLUMN_FLAGS.items()} | {
+    "--context-columns": "context_columns",
+    "--ignore-columns": "ignored_columns",
+}
+
+
+def reported(path, trainer, **wanted):
+    """What is said about rows, also where they are refused."""
+    try:
+        return open_data(DataRequest(str(path), TRAINERS[trainer].rows, trainer=trainer, **wanted)).findings
+    except Refused as problem:
+        return problem.findings
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+@pytest.mark.parametrize("shape", UNLIKE)
+def test_every_flag_that_is_offered_is_read_by_the_trainer_and_resolves_what_it_is_offered_for(
+    shape, trainer, tmp_path
+):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(UNLIKE[shape](at)) + "\n" for at in range(ROWS)))
+    for finding in reported(path, trainer):
+        for way in re.split(r"; (?:or )?", str(finding.fix)):
+            flags = dict(FLAG.findall(re.sub(r"\(.*?\)", "", way)))
+            reader = TRAINERS[flags.pop("--trainer", trainer)]
+            unread = [flag for flag in flags if not reader.reads(flag[2:].replace("-", "_"))]
+            assert not unread, f"{reader.name} does not read {unread}: {way}"
+            if reader.name != trainer or not flags or "…" in flags.values() or not flags.keys() <= FIELDS.keys():
+                continue
+            typed = {FIELDS[flag]: value.strip("'") for flag, value in flags.items()}
+            lists = {field: tuple(value.split(",")) for field, value in typed.items() if field.endswith("columns")}
+            named_fields = tuple(field for field in typed if field not in lists)
+            again = reported(path, trainer, **typed | lists | {"named": named_fields})
+            assert finding.code not in [one.code for one in again if one.message == finding.message], way

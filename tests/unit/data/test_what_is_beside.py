@@ -259,3 +259,58 @@ def test_scores_that_contradict_a_pair_are_named_unless_they_are_ignored(columns
     assert [(finding.code, finding.row) for finding in findings] == [("D255", 1)]
     _, findings = said(tmp_path, rows, trainer="dpo", shape="preferences", ignored_columns=columns)
     assert findings == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("incorrect_answers", lambda at: [f"In the sea, with the {NAMES[at]}.", "Nowhere at all."]),
+        ("wrong_answer", lambda at: f"In the sea, with the {NAMES[at]}."),
+        ("plausible_answers", lambda at: [{"text": f"In the sea, with the {NAMES[at]}.", "answer_start": 4}]),
+    ],
+)
+def test_other_answers_are_not_offered_as_a_part_of_the_answer(name, value, tmp_path):
+    _, findings = said(tmp_path, [answered(at, **{name: value(at)}) for at in range(ROWS)])
+    assert "other answers" in fixes(findings, "D181") and "into the answers" not in fixes(findings, "D181")
+
+
+def test_what_may_explain_an_answer_is_offered_as_a_part_of_it(tmp_path):
+    _, findings = said(tmp_path, [answered(at, explanation=f"We saw a {NAMES[at]} there.") for at in range(ROWS)])
+    assert "into the answers if it continues or explains them" in fixes(findings, "D181")
+
+
+@pytest.mark.parametrize("none", [[], {"text": [], "answer_start": []}])
+def test_a_question_without_an_answer_in_its_context_is_left_out(none, tmp_path):
+    found = [{"text": "By the river.", "answer_start": 3}] if none == [] else {"text": ["Here."], "answer_start": [3]}
+    rows = [answered(at) | {"answers": none if at == 2 else found} for at in range(ROWS)]
+    for row in rows:
+        del row["answer"]
+    dataset, findings = said(tmp_path, rows)
+    assert len(dataset.train) == ROWS - 1 and [(one.code, one.row) for one in findings] == [("D114", 3)]
+
+
+def test_an_empty_list_is_an_answer_where_answers_are_lists(tmp_path):
+    rows = [answered(at) | {"answer": [] if at == 2 else [NAMES[at], "mill"]} for at in range(ROWS)]
+    dataset, _ = said(tmp_path, rows)
+    assert dataset.train[2].completion == "[]"
+
+
+HEADER = 'no,question,answer\n1,Where is it?,By the river.\n2,Who is it?,"The miller, again."\n'
+
+
+@pytest.mark.parametrize(
+    ("above", "line"), [("Our questions of March,,\n", 2), ("Our questions of March\n", 2), ("Our list,,\n,,\n", 3), (",,\n", 2), ("March,,\n\n", 3)]
+)  # fmt: skip
+def test_a_title_above_the_names_of_the_columns_is_named_with_what_takes_it_out(above, line, tmp_path):
+    dataset, findings = said(tmp_path, above + HEADER, name="rows.csv")
+    assert dataset is None and [finding.code for finding in findings] == ["D256"]
+    assert f"are in line {line}" in findings[0].message and f"'1,{line - 1}d'" in findings[0].fix
+    _, findings = said(tmp_path, HEADER, name="rows.csv")
+    assert findings == ()
+
+
+@pytest.mark.parametrize(
+    "cells", ["text\nHello, you there\nBye, then\nSo, you\n", ",question,answer\n0,Who?,Me.\n1,Where?,Here.\n", "text,,\nOne.,,\nTwo.,,\n"]
+)  # fmt: skip
+def test_names_in_the_first_line_have_no_title_above_them(cells, tmp_path):
+    assert "D256" not in [finding.code for finding in said(tmp_path, cells, name="rows.csv")[1]]

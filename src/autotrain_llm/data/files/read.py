@@ -17,7 +17,14 @@ from typing import Any
 from autotrain_llm.data.files.decode import decode, read_bytes, utf8_name
 from autotrain_llm.data.files.filter import RowFilter
 from autotrain_llm.data.files.packing import without_packing
-from autotrain_llm.data.files.sniff import cells_in_place_of_rows, dialect_of, how_json_broke, is_object, other_content
+from autotrain_llm.data.files.sniff import (
+    cells_in_place_of_rows,
+    dialect_of,
+    how_json_broke,
+    is_object,
+    lines_above_header,
+    other_content,
+)
 from autotrain_llm.data.observations import Observations, RowPlace
 from autotrain_llm.data.rules.columns import an_unused_column_changes_its_type
 from autotrain_llm.data.rules.files import (
@@ -28,6 +35,7 @@ from autotrain_llm.data.rules.files import (
     an_object_has_the_same_key_twice,
     cells_have_single_quotes,
     lines_are_not_valid,
+    the_header_is_below_a_title,
     there_are_no_rows,
     two_columns_have_the_same_name,
 )
@@ -645,6 +653,9 @@ def rows_of_table(lines: Iterable[str], kind: str, name: str, observations: Obse
     dialect = dialect_of(start, [separator[1]] if separator else list(dict.fromkeys((likely, *",;\t|"))))
     if dialect.quote == "'":
         observations.add(cells_have_single_quotes, file=name, separator=dialect.separator)
+    if above := lines_above_header(start, dialect):
+        observations.add(the_header_is_below_a_title, file=name, above=above, title=start[0].strip()[:40])
+        return
     reader = csv.reader(chain(start, lines), delimiter=dialect.separator, quotechar=dialect.quote, strict=True)
     row = 0
     try:

@@ -14,6 +14,7 @@ from autotrain_llm.data.wording import ROW_OF_TURNS
 from autotrain_llm.declare.document import parse_json
 from autotrain_llm.declare.lfs import LFS_POINTER, NEVER_DOWNLOADED
 
+MOST_WORDS_OF_A_NAME = 6
 HEAD = 4096
 UNPACK = "unpack it ({command}), and give the file that is in it"
 AS_ROWS = "save its rows as JSON Lines, CSV or Parquet"
@@ -48,6 +49,27 @@ class Dialect(NamedTuple):
 
     separator: str
     quote: str
+
+
+def lines_above_header(lines: Sequence[str], dialect: Dialect) -> int:
+    """How many lines stand above the names of the columns, such as the title of a sheet; 0 if there are none. The names are in the first line all of whose
+    cells are filled, if those above have half as many at most, and all below as many as it."""
+    try:
+        reader = csv.reader(lines, delimiter=dialect.separator, quotechar=dialect.quote)
+        rows = [(reader.line_num, cells) for cells in reader]
+    except csv.Error:
+        return 0
+    filled = [sum(bool(cell.strip()) for cell in cells) for _, cells in rows]
+    at = next((at for at, (_, cells) in enumerate(rows) if cells and filled[at] == len(cells) > 1), 0)
+    names = rows[at][1] if rows else []
+    above = [cells for _, cells in rows[:at] if cells]
+    is_title = any(len(cells) == len(names) or " " in "".join(cells) for cells in above)
+    are_names = len({*names}) == len(names) and all(len(name.split()) < MOST_WORDS_OF_A_NAME for name in names)
+    is_even = sum(len(cells) == len(names) for _, cells in rows[at + 1 :] if cells) > 1 and all(
+        len(cells) == len(names) for _, cells in rows[at + 1 :] if cells
+    )
+    is_below = above and is_title and are_names and is_even and max(filled[:at]) * 2 <= len(names)
+    return rows[at - 1][0] if is_below else 0
 
 
 def dialect_of(lines: Sequence[str], separators: Sequence[str]) -> Dialect:

@@ -13,6 +13,7 @@ from autotrain_llm.data.example import Example, Message, texts_of
 from autotrain_llm.data.files.locate import SPLIT_WORDS
 from autotrain_llm.data.files.read import LOOKED_AT
 from autotrain_llm.data.formats.cells import Cells, is_empty, kind_of_answers
+from autotrain_llm.data.formats.choices import SIGN_IN_A_NAME
 from autotrain_llm.data.formats.column_names import (
     A_SIDE,
     BESIDE_TOKENS,
@@ -45,6 +46,7 @@ from autotrain_llm.data.formats.column_names import (
     WEIGHT,
     WORDS_OF_A_PHRASE,
     WORDS_OF_A_TITLE,
+    WRONG_ANSWERS,
     is_good,
     is_metadata,
     is_phrase,
@@ -161,6 +163,13 @@ class _UnreadColumn:
     def tells_answers_apart(self) -> bool:
         """Whether the values, each of which comes again, say which of several answers to a prompt is meant."""
         return len(self.answers.values) < self.rows and self.answers.tell_apart
+
+    @property
+    def holds_several(self) -> bool:
+        """Whether the values are lists of texts, or of objects of one text each."""
+        parts = self.first if isinstance(self.first, list) else []
+        texts = [[leaf for leaf in _leaves(part) if isinstance(leaf, str)] for part in parts]
+        return bool(texts) and all(len(of_part) == 1 for of_part in texts)
 
     @property
     def measures_answers(self) -> bool:
@@ -424,8 +433,14 @@ class ColumnAccount:
         if LANGUAGE_OF_THE_ANSWER.search(name):
             return ""
         if name in IDEAL or OF_THE_ANSWER.search(name) or unread.rows_with_answer * 2 >= unread.rows:
-            return "reward" if self.request.rows == "prompts" else "answer"
+            is_rival = unread.holds_several or WRONG_ANSWERS.search(name) or self._is_beside_its_sibling(name)
+            return "reward" if self.request.rows == "prompts" else "rival" if is_rival else "answer"
         return ""
+
+    def _is_beside_its_sibling(self, name: str) -> bool:
+        """Whether a name differs from that of an answer in a letter or a number alone, as `response_1` from `response_0`."""
+        own, others = SIGN_IN_A_NAME.fullmatch(name), map(SIGN_IN_A_NAME.fullmatch, map(plain, self._answer_columns))
+        return own is not None and any(other is not None and other.group(1, 3) == own.group(1, 3) for other in others)
 
     def _observe_splits(self, file: str) -> None:
         """Report rows that say of themselves that they belong to another split."""

@@ -55,12 +55,23 @@ def kind_of_answers(value: Any) -> str:
     return ""
 
 
-def _are_found_answers(value: list[Any]) -> bool:
-    """Whether this is a list of answers that were found in a context, `[{"text": "…", "answer_start": 5}, …]`."""
-    return bool(value) and all(
-        isinstance(answer, dict) and isinstance(answer.get("text"), str) and "answer_start" in answer
-        for answer in value
+def are_found_answers(value: Any) -> bool:
+    """Whether this is a list of answers that were found in a context, `[{"text": "…", "answer_start": 5}, …]`, or an object of such lists."""
+    if isinstance(value, dict):
+        return "answer_start" in value and isinstance(value.get("text"), list) and bool(value["text"])
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(
+            isinstance(answer, dict) and isinstance(answer.get("text"), str) and "answer_start" in answer
+            for answer in value
+        )
     )
+
+
+def _without_answers(value: Any) -> bool:
+    """Whether there is no answer where others were found in a context: an empty list, or an object of such."""
+    return value == [] or (isinstance(value, dict) and value.get("text") == [])
 
 
 def _only_generation(value: Any) -> Any:
@@ -119,12 +130,16 @@ class Cells:
             raise RowUnusable(a_cell_has_the_wrong_type, column=shown(column), case="not text", **facts)
         return self.written(value, column)
 
-    def answer(self, role: str, *, is_python: bool = False) -> str:
-        """The text of an answer. Of an object that holds one, `{"text": …}`, and of a list of one, that text; also where Python wrote it as text."""
+    def answer(self, role: str, *, is_python: bool = False, is_found: bool = False) -> str:
+        """The text of an answer. Of an object that holds one, `{"text": …}`, and of a list of one, that text; also where Python wrote it as text. Of answers
+        that were found in a context a row may have none. Raises RowUnusable for it."""
         column = self.columns[role]
         value = parsed(self.row.get(column)) if is_python else self.row.get(column)
         value = _only_generation(value)
-        if isinstance(value, list) and _are_found_answers(value):  # of SQuAD, where each is right
+        if is_found and _without_answers(value):
+            self.taken.add(role)
+            raise RowUnusable(a_cell_is_empty, column=column, case="no answer")
+        if isinstance(value, list) and are_found_answers(value):  # of SQuAD, where each is right
             value = {"text": [answer["text"] for answer in value]}
         key = next((key for key in ANSWER_KEYS if isinstance(value, dict) and value.get(key)), None)
         inner = value[key] if isinstance(value, dict) and key is not None else value

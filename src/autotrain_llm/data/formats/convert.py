@@ -148,7 +148,9 @@ class Converter:
         return (
             cells.text(role, is_prompt=True, is_named=self.request.is_named("prompt_column"))
             if role == "prompt"
-            else cells.answer(role, is_python=column in self.mapping.python_values)
+            else cells.answer(
+                role, is_python=column in self.mapping.python_values, is_found=column in self.mapping.found
+            )
         )
 
     def calls(self, cells: Cells, role: str) -> list[Message]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.data.dataset import role_kind
-from autotrain_llm.data.formats.cells import prompt_key
+from autotrain_llm.data.formats.cells import are_found_answers, prompt_key
 from autotrain_llm.data.formats.choices import choices_in, first_choice, numbered_choices, numbers_of_choices
 from autotrain_llm.data.formats.column_names import (
     CHOSEN,
@@ -71,7 +71,7 @@ class ColumnMapping:
 
     `turns` are columns of lists of turns, `written_turns` columns of text whose cells are parsed as turns, `alternating` columns of lists of texts that are turns, `paragraphs` those that are one text, and `python_values`
     columns of answers that are lists or objects as Python prints them. `repeating` are contexts that only write out the turns of the prompt. `first_choice` is the label of the first choice of a
-    question. `calls` are columns of answers that are calls of the row's tools. `is_judged`: the pairs were made of several answers, by a judgement of them.
+    question. `found` are columns of answers that were found in a context. `calls` are columns of answers that are calls of the row's tools. `is_judged`: the pairs were made of several answers, by a judgement of them.
     `scores` are the columns with the scores of the chosen and the rejected answers of pairs.
     """
 
@@ -82,6 +82,7 @@ class ColumnMapping:
     alternating: frozenset[str] = frozenset()
     paragraphs: frozenset[str] = frozenset()
     python_values: frozenset[str] = frozenset()
+    found: frozenset[str] = frozenset()
     calls: frozenset[str] = frozenset()
     repeating: frozenset[str] = frozenset()
     first_choice: str = "A"
@@ -454,7 +455,8 @@ def holds_numbers(columns: Columns, name: str) -> bool:
 
 def prompts(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     """Prompts alone: text, or conversations that end before the answer."""
-    prompt = _named(columns, request, "prompt_column") or _named(columns, request, "text_column")
+    apart, named = _named(columns, request, "prompt_column"), _named(columns, request, "text_column")
+    prompt = apart or named
     prompt = prompt or columns.find(("prompt", "query", "question", "instruction", "problem"), "text", *TURNS, "number")
     prompt = prompt or columns.find(MESSAGES, *TURNS, "texts") or columns.find(TEXT, "text") or _prompt(columns)
     if prompt is None and len(columns.texts()) == 1:
@@ -462,7 +464,8 @@ def prompts(columns: Columns, request: DataRequest) -> ColumnMapping | None:
     prompt = prompt or _object_with_a_prompt(columns)
     if prompt is None:
         return None
-    reference = _named(columns, request, "text_column") or columns.find(REFERENCE, "text", "number", *TURNS, "texts")
+    answer = named if apart is not None else None
+    reference = answer or columns.find(REFERENCE, "text", "number", *TURNS, "texts")
     reference = reference or _key_of_choices(columns)
     beside = {"reference": reference} if reference not in (None, prompt) else {}
     return ColumnMapping("prompts", {"prompt": prompt, **beside})
@@ -605,6 +608,7 @@ def _with_written_turns(mapping: ColumnMapping, columns: Columns) -> ColumnMappi
         python_values=frozenset(
             name for name in answers if columns.values[name] and all(map(is_written_in_python, columns.values[name]))
         ),
+        found=frozenset(name for name in answers if any(map(are_found_answers, columns.values[name]))),
         calls=frozenset(name for name in answers if _are_calls(columns, name, mapping.columns.get("tools"))),
     )
 

@@ -99,7 +99,8 @@ def _tried(columns: Columns, request: DataRequest, candidate: _Candidate, is_nam
         for name in columns.texts()
         if LANGUAGE_OF_THE_ANSWER.search(plain(name)) and len({*columns.values[name]}) > 1
     ]
-    given = (*candidate.contexts, *languages) if "prompt_column" in candidate.columns else candidate.contexts
+    has_prompt = "prompt_column" in candidate.columns or request.rows == "prompts"
+    given = (*candidate.contexts, *languages) if has_prompt else candidate.contexts
     if _repeat_each_other(columns, candidate):
         return None
     for contexts in (given, *((*given, name) for name in _that_tell_apart(columns, candidate))):
@@ -270,7 +271,7 @@ def _candidates(inside: _Inside, request: DataRequest) -> Iterator[tuple[_Candid
     """What could be named, the likeliest first, and whether the names say so of all sides."""
     if request.rows == "prompts":
         ranked = sorted(inside.texts, key=lambda name: -(_asks({*forms_of(name)}, name) * 3 + _questions(inside, name)))
-        yield from ((_Candidate({"prompt_column": name}), False) for name in ranked[:MOST_TRIED])
+        yield from ((_Candidate({"text_column": name}), False) for name in ranked[:MOST_TRIED])
     elif request.rows == "documents":
         texts = [name for name in inside.texts if inside.columns.is_prose(name)]
         longest = max((inside.columns.size(name) for name in texts), default=0)

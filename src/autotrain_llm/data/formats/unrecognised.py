@@ -227,7 +227,11 @@ def _proposed(columns: Columns, request: DataRequest) -> list[Proposal]:
         return proposals(columns, request)
     answers = (signs_of_two_answers(columns) or {}).values()
     free = dataclasses.replace(request, rows="prompts", ignored_columns=(*request.ignored_columns, *answers))
-    return [one for one in proposals(columns, free) if not {*ASKING}.isdisjoint(forms_of(one.columns["prompt_column"]))]
+    return [
+        dataclasses.replace(one, columns={"prompt_column": one.columns["text_column"]})
+        for one in proposals(columns, free)
+        if not {*ASKING}.isdisjoint(forms_of(one.columns["text_column"]))
+    ]
 
 
 def _that_may_judge(columns: Columns, answers: Collection[str]) -> list[str]:

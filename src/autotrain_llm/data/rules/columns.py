@@ -219,7 +219,12 @@ def a_cell_is_empty(column: str, value: str = "", case: str = "") -> Iterator[Fi
     Fix: fill the cell, or delete the row.
     """
     what, fix = f"{shown(column)} is empty", "fill it or delete the row"
-    if value:
+    if case == "no answer":
+        what = f"{shown(column)} has no answer, which other rows have"
+        fix = (
+            "write into it what the model has to answer then, such as that the text does not say it, or delete the row"
+        )
+    elif value:
         what = f"{shown(column)} is {value!r}, as pandas writes an empty cell"
     elif case == "nothing to answer":
         what, fix = f"{shown(column)} has no turn to answer", "delete the row"
@@ -371,7 +376,9 @@ FIXES_BY_KIND = {
     "tokens": "rename {first} to loss_mask if it says which tokens are trained on",
     "reasoning": "--reasoning-column {flag} trains on it as the reasoning before the answer",
     # parts of an answer, by their names; and what sampled answers could be compared with
-    "answer": "write {names} into the answers if the model has to write {them}",
+    "answer": "write {names} into the answers if {they} {continue} or {explain} them",
+    # answers to the same prompt, of which nothing says that they are as good
+    "rival": "{names} {has} other answers: write a row for each that is as good, and leave the others out, or write them into rejected, for --trainer dpo",
     # what is another for each of several answers
     "each answer": "if {names} {belongs} to the prompt of each answer, write pairs of answers that share it",
     "reward": "a function of --rl-reward-fn is given {names}, to score answers by",
@@ -428,6 +435,9 @@ def columns_are_not_used(
                 "belongs": "belong" if len(names) > 1 else "belongs",
                 "has": "have" if len(names) > 1 else "has",
                 "them": _them(names),
+                "they": "they" if len(names) > 1 else "it",
+                "continue": "continue" if len(names) > 1 else "continues",
+                "explain": "explain" if len(names) > 1 else "explains",
                 "flag": _names(names[:1]),
                 "keys": listed(inside[names[0]]),
             }

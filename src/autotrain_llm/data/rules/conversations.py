@@ -466,6 +466,30 @@ def the_template_leaves_out_tools(case: str, missing: str = "") -> Iterator[Find
     yield Finding(what, WRITES_TOOLS, TEMPLATE, WARNING)
 
 
+TOLD = CALL.replace(
+    '"messages": [', '"messages": [{"role": "system", "content": "Call [{\\"name\\": \\"weather\\"}]"}, '
+)
+
+
+@rule(
+    "D257",
+    WARNING,
+    example=of_flags("--chat-template hermes", "--chat-template hermes --ignore-columns tools", TOLD),
+)
+def tools_are_written_twice(column: str) -> Iterator[Finding]:
+    """The system turn describes the tools of its row, and the chat template writes them once more.
+
+    Why: the model would be told of each tool twice, in two forms, which it never is later.
+    Fix: `--ignore-columns` with the column of the tools, and the template that the turns were written for; or a system turn without them.
+    """
+    what = f"the system turn describes the tools, and the chat template writes those of {shown(column)} once more"
+    yield Finding(
+        what,
+        f"leave the column out (--ignore-columns {column}), or take them out of the system turn",
+        (*TEMPLATE, "ignore_columns"),
+    )
+
+
 @rule("D136", WARNING, example=of_flags(f"--chat-template '{UNSYSTEMATIC}'", CHATML, SYSTEM))
 def the_template_leaves_out_a_turn(turn: int, role: str) -> Iterator[Finding]:
     """The chat template leaves out the content of a system, user or tool turn.

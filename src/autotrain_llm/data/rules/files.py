@@ -289,6 +289,27 @@ def the_header_looks_like_a_row(file: str, cell: str, cells: int = 1) -> Iterato
     yield Finding(message, fix, DATA, file=file, line=1)
 
 
+SHEET = "question,answer\nWhy is it wet?,It has rained all day.\nWhy is it dry?,The sun has come out.\n"
+
+
+@rule("D256", example=of_rows(f"Our questions of March,\n,\n{SHEET}", SHEET, name="rows.csv"))
+def the_header_is_below_a_title(file: str, above: int, title: str) -> Iterator[Finding]:
+    """The names of the columns are not in the first line of a CSV file: a title, or empty cells, stand above them.
+
+    Why: the first line names the columns, and cells below an empty one have no name.
+    Fix: take out the lines above the names.
+    """
+    lines = "line 1 is" if above == 1 else f"lines 1 to {above} are"
+    what = f"{file}: the names of the columns are in line {above + 1}, and {lines} above them ({title!r})"
+    yield Finding(
+        what,
+        f"take {'it' if above == 1 else 'them'} out: sed -i '1,{above}d' {shlex.quote(file)}",
+        DATA,
+        file=file,
+        line=1,
+    )
+
+
 SURVEY = "question,answer,sure\n{}Why is it wet?,It has rained all day.,3\nWhy is it dry?,The sun has come out.,4\nWhy is it cold?,It is winter now.,2\nWho is it?,It is the miller.,5\n"
 
 

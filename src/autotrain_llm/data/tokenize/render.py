@@ -31,6 +31,7 @@ from autotrain_llm.data.rules.conversations import (
     the_template_refuses_a_conversation,
     the_template_writes_no_generation_prompt,
     there_is_no_chat_template,
+    tools_are_written_twice,
 )
 from autotrain_llm.data.rules.token_rows import (
     an_id_is_not_in_the_vocabulary,
@@ -92,6 +93,15 @@ def _names(tools: list[dict[str, Any]] | None) -> list[str]:
     described = [tool.get("function", tool) for tool in tools or () if isinstance(tool, dict)]
     names = [tool.get("name") for tool in described if isinstance(tool, dict)]
     return [name for name in names if isinstance(name, str)]
+
+
+def _describes(turn: Message, names: Sequence[str]) -> bool:
+    """Whether a system turn describes the tools of these names, as JSON."""
+    content = turn.get("content") if turn["role"] == "system" else None
+    quotes = "[\"']"
+    return isinstance(content, str) and all(
+        re.search(rf"{quotes}name{quotes}\s*:\s*{quotes}{re.escape(name)}{quotes}", content) for name in names
+    )
 
 
 def _is_marked_off(message: Message) -> bool:
@@ -408,7 +418,11 @@ class RowRenderer:
         elif left_out:
             missing = next((words for words in left_out if words not in rendered.text), left_out[0])
             self.observations.row(the_template_leaves_out_tools, example, "part", case="part", missing=missing)
-        elif (names := _names(example.tools)) and not self._writes_tools(names, rendered.text):
+        elif (names := _names(example.tools)) and _describes(messages[0], names):
+            if self.template is not None and self.template.writes_tools:
+                column = self.dataset.columns.get("tools", "tools")
+                self.observations.row(tools_are_written_twice, example, column=column)
+        elif names and not self._writes_tools(names, rendered.text):
             self.observations.row(the_template_leaves_out_tools, example, case="tools")
 
     def _writes_tools(self, names: Sequence[str], text: str) -> bool:

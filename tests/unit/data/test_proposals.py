@@ -167,6 +167,18 @@ UNLIKE = {
     "two ratings": lambda at: {"alpha": ANIMAL.format(ANIMALS[at]), "depth": at, "breadth": ROWS - at},
     "inside an object": lambda at: {"record": {"alpha": ANIMAL.format(ANIMALS[at]), "beta": f"See the {ANIMALS[at]}."}},
     "a post and its lists": lambda at: {"post": ANIMAL.format(ANIMALS[at]), "remarks": [f"I saw a {ANIMALS[at]}.", "So did I."]},
+    "lists for and against": lambda at: {
+        "query": f"Where does the {ANIMALS[at]} live?",
+        "pos": [ANIMAL.format(ANIMALS[at])],
+        "neg": ["In the sea.", f"The {ANIMALS[at]} is a song."][: at % 3],
+        "pos_scores": [0.9],
+        "type": "normal",
+    },
+    "passages and negatives": lambda at: {
+        "query": f"Where does the {ANIMALS[at]} live?",
+        "relevant_passages": [ANIMAL.format(ANIMALS[at])],
+        "hard_negatives": ["In the sea.", f"The {ANIMALS[at]} is a song."],
+    },
     "answers and what is beside": lambda at: {
         "prompt": f"Where does the {ANIMALS[at]} live?",
         "completion": ANIMAL.format(ANIMALS[at]),
@@ -210,3 +222,15 @@ def test_every_flag_that_is_offered_is_read_by_the_trainer_and_resolves_what_it_
             named_fields = tuple(field for field in typed if field not in lists)
             again = reported(path, trainer, **typed | lists | {"named": named_fields})
             assert finding.code not in [one.code for one in again if one.message == finding.message], way
+
+
+@pytest.mark.parametrize("trainer", ["dpo", "orpo", "reward", "kto"])
+@pytest.mark.parametrize("shape", ["lists for and against", "passages and negatives"])
+def test_better_and_worse_answers_in_sight_are_named_and_not_left_to_be_filled_in(shape, trainer, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(UNLIKE[shape](at)) + "\n" for at in range(ROWS)))
+    (finding,) = reported(path, trainer)
+    better, worse = [*UNLIKE[shape](0)][1:3]
+    assert (
+        f"--text-column {better} --rejected-text-column {worse}" in finding.fix and "…" not in finding.fix.split("(")[0]
+    )

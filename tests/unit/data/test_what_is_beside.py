@@ -314,3 +314,17 @@ def test_a_title_above_the_names_of_the_columns_is_named_with_what_takes_it_out(
 )  # fmt: skip
 def test_names_in_the_first_line_have_no_title_above_them(cells, tmp_path):
     assert "D256" not in [finding.code for finding in said(tmp_path, cells, name="rows.csv")[1]]
+
+
+def test_a_question_in_the_words_of_the_prompt_is_no_more_to_know_and_one_with_other_words_is(tmp_path):
+    def rows(original):
+        asked = "If a {} lives in a river, does it swim?"
+        return [
+            {"query": asked.format(NAMES[at]), "response": f"Yes, {at}.", "original": original.format(NAMES[at])}
+            for at in range(ROWS)
+        ]
+
+    dataset, findings = said(tmp_path, rows("A {} lives in a river. Does it swim?"))
+    assert findings == () and dataset.unused == {"original": "repeats the row"}
+    _, findings = said(tmp_path, rows("A {} lives in a river. Does it swim at night?"))
+    assert "original" in fixes(findings, "D181")

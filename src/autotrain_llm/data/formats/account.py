@@ -77,12 +77,15 @@ SENTENCE_END = re.compile(r"[.!?。！？]+(?=\s|\Z)")
 PAIRED = ("preference", "chosen answers")
 # Of a prompt that is repeated: its length, and that of the markers around it, in characters.
 FEWEST_LETTERS, MARKERS = 12, 160
+# Of a column in words of the prompt: in which share of its rows.
+MOST_ROWS = 0.9
 # Of a category: in how many rows it has to be seen, how often each value on average, and its longest value in characters.
 FEWEST_ROWS, ROWS_OF_A_VALUE, LONGEST = 20, 4, 40
 # Truth values as numbers; and what makes a word its opposite.
 DIGITS = frozenset(("1", "0", "-1", "1.0", "0.0", "-1.0"))
 OPPOSITE = re.compile(r"\A(?:un|in|im|non|not|no|dis)[ _-]?")
 MASKS = ("mask", "masks", *TURN_MASK, *TOKEN_MASK)
+WORDS = re.compile(r"\w+")
 OPEN_TAG = re.compile(r"<[\w|]+>\s*\Z")
 ANSWERS = frozenset((*COMPLETION, *CHOSEN, *REJECTED))
 
@@ -95,6 +98,7 @@ class _UnreadColumn:
     differs: bool = False
     only_metadata: bool = True
     repeats_row: bool = True
+    rows_in_words_of_prompt: int = 0  # rows of which the value is a phrase, and all of its words are in the prompt
     holds_text: bool = False
     is_beside_ids: bool = True  # has an item for each token of the row
     rows: int = 0
@@ -112,13 +116,14 @@ class _UnreadColumn:
     rows_with_phrase: int = 0
     answers: AnswersByValue = field(default_factory=AnswersByValue)
 
-    def look_for_repetition(self, value: Any, example: Example) -> None:
+    def look_for_repetition(self, value: Any, example: Example, prompt: str) -> None:
         """Record whether a value says what is in the converted row, and whether it says what is in the answer."""
         if self.repeats_row and not _is_in_row(value, example):
             markers = _markers_around(value, example.strings())
             self.markers = markers if self.markers is None else self.markers
             # A chat template has the same words around every row; a text that quotes the row has others each time.
             self.repeats_row = markers is not None and self.markers is not None and markers <= self.markers
+        self.rows_in_words_of_prompt += _says_no_more(value, prompt)
         self.rows_with_answer += _gives_answer_away(value, example)
         self.rows_around_answer += _holds_answer(value, example)
         for measure in _measures_met(value, example):
@@ -262,10 +267,10 @@ class ColumnAccount:
             unread.differs = value != unread.first
         if self.rows <= LOOKED_AT:
             unread.only_metadata = unread.only_metadata and _only_sorts(name, value)
-            unread.look_for_repetition(value, example)
+            prompt, answer = self._row
+            unread.look_for_repetition(value, example, prompt)
             unread.look_for_phrases(name, value)
             unread.look_for_numbers(value)
-            prompt, answer = self._row
             if answer and not ORIGIN.search(plain(name)):
                 unread.answers.add(prompt, str(value), answer)
             unread.holds_text = unread.holds_text or any(isinstance(text, str) for text in _leaves(value))
@@ -304,7 +309,8 @@ class ColumnAccount:
             return "a rejected answer"
         if not column.holds_text and not is_judgement and not tells_apart:
             return "no text"
-        if column.repeats_row and not is_judgement and not tells_apart:
+        repeats = column.repeats_row or column.rows_in_words_of_prompt >= MOST_ROWS * column.rows
+        if repeats and not is_judgement and not tells_apart:
             return REPEATS_ROW
         is_free = column.is_free_text or tells_apart
         is_metadata_column = column.only_metadata and not is_free
@@ -513,6 +519,13 @@ def _is_in_row(value: Any, example: Example) -> bool:
         return False
     row = "\n".join(example.strings())
     return all(text in row for text in texts)
+
+
+def _says_no_more(value: Any, prompt: str) -> bool:
+    """Whether a text is a phrase in words of the prompt alone, as a question is that the prompt asks in another order."""
+    if not isinstance(value, str) or not is_phrase(value):
+        return False
+    return {*WORDS.findall(value.casefold())} <= {*WORDS.findall(prompt.casefold())}
 
 
 def _markers_around(value: Any, strings: list[str]) -> frozenset[str] | None:

@@ -42,7 +42,7 @@ class AnswerLists:
 
     def _answers(self, row: Row, side: str) -> list[Any]:
         cell = row.get(side)
-        return (answers_in(cell) if side in self.lists else None) or [None if cell == [] else cell]
+        return (answers_in(cell) if side in self.lists else None) or ["" if cell == [] else cell]
 
 
 def _by_place(chosen: list[Any], rejected: list[Any]) -> Iterator[tuple[Any, Any]]:

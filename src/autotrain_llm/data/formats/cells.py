@@ -156,7 +156,7 @@ class Cells:
         if isinstance(value, dict):
             self.unread_in(role).update({name: part for name, part in value.items() if name != key})
         if len(texts) > 1:
-            self.unread_in(role)["other answers"] = texts[1:]
+            self.unread_in(role)[f"{key or ''}[1:]"] = texts[1:]
         return inner
 
     def optional(self, role: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from itertools import pairwise
 
 from autotrain_llm.config.registry import TRAINERS
+from autotrain_llm.data.formats.answer_lists import answers_in
 from autotrain_llm.data.formats.column_names import (
     A_SIDE,
     COMPLETION,
@@ -223,15 +224,34 @@ def _naming_parameters(request: DataRequest) -> tuple[str, ...]:
 
 def _proposed(columns: Columns, request: DataRequest) -> list[Proposal]:
     """What can be named so that these rows are trained on; of pairs the prompt alone, as nothing says which answer is better."""
-    if request.rows != "preferences":
+    if request.rows not in ("preferences", "scored"):
         return proposals(columns, request)
+    sides = _sides_by_name(columns, request.ignored_columns)
+    if request.rows == "scored":
+        return [Proposal(sides, (), "", "", is_named=True)] if sides else []
     answers = (signs_of_two_answers(columns) or {}).values()
     free = dataclasses.replace(request, rows="prompts", ignored_columns=(*request.ignored_columns, *answers))
     return [
-        dataclasses.replace(one, columns={"prompt_column": one.columns["text_column"]})
+        dataclasses.replace(one, columns={"prompt_column": one.columns["text_column"], **sides}, answer="")
         for one in proposals(columns, free)
         if not {*ASKING}.isdisjoint(forms_of(one.columns["text_column"]))
+        and one.columns["text_column"] not in sides.values()
     ]
+
+
+def _sides_by_name(columns: Columns, ignored: Collection[str]) -> dict[str, str]:
+    """The columns of better and of worse answers, as texts or lists of them, by words for good and bad in their names; empty unless there is one of each."""
+    answers = [
+        name
+        for name in columns.names
+        if name not in ignored and columns.values[name]
+        and (columns.kind(name) == "text" or all(answers_in(cell) is not None for cell in columns.values[name]))
+    ]  # fmt: skip
+    good, bad = ([name for name in answers if is_side in map(is_good, forms_of(name))] for is_side in (True, False))
+    if len(bad) == 1 and not good:  # `passages` beside `hard_negatives`
+        lists = [name for name in answers if columns.kind(name) != "text"]
+        good = [name for name in lists if name not in bad] if bad[0] in lists else []
+    return {"text_column": good[0], "rejected_column": bad[0]} if len(good) == len(bad) == 1 else {}
 
 
 def _that_may_judge(columns: Columns, answers: Collection[str]) -> list[str]:

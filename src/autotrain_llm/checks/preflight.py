@@ -277,6 +277,7 @@ def _missing_prompts(
         unknown = {role: "…" for name, role in COLUMN_ROLES.items() if name in missing[0].parameters}
         return [_with_columns(missing[0], unknown).replace(changes=EMPTY), *missing[1:]]
     from autotrain_llm.data.formats.convert import HH_TURN  # checks of flags alone don't need the code that reads rows
+    from autotrain_llm.data.formats.paths import phrases_in
 
     rows = context.dataset.train[:ROWS_TO_LOOK_AT]
     needless: set[str] = set()
@@ -294,7 +295,7 @@ def _missing_prompts(
     is_other = context.dataset.format != "preference"  # the rows were read for the trainer that other flags name
     if is_other or "prompt" in context.dataset.columns or PROMPT not in missing[0].parameters:
         return missing
-    texts = [name for name, value in rows[0].extra.items() if isinstance(value, str)]
+    texts = phrases_in(rows[0].extra) if rows else []
     add = "add a column prompt to the rows, which have none, and --prompt-text-column prompt"
     fix = f"{typed(PROMPT, texts[0])}, if that holds the prompts; or {add}" if texts else add
     others = (missing[0].fix or "").replace(typed(PROMPT, missing[0].changes.get(PROMPT, "")), "").strip()

@@ -1565,3 +1565,33 @@ def test_an_object_with_a_row_under_each_key_holds_rows(tmp_path):
     dataset = opened(tmp_path, json.dumps(rows), name="rows.json")
     assert [row.completion for row in dataset.train] == [row["answer"] for row in rows.values()]
     assert codes(dataset) == []
+
+
+@pytest.mark.parametrize("answers", [lambda two: two, lambda two: {"input_text": two, "answer_start": [0, 5]}])
+def test_lists_of_questions_about_a_text_are_turns_to_be_written(answers, tmp_path):
+    rows = [
+        {"story": f"Ida has lived by the sea for {n} years.", "questions": ["Who?", "Where?"], "answers": answers(["Ida", "there"])}
+        for n in range(4)
+    ]  # fmt: skip
+    fix = refused(tmp_path, rows).fix
+    assert "questions and answers" in fix and "story before the first" in fix and "--prompt-text-column" not in fix
+
+
+def test_the_rows_of_an_answer_of_an_api_are_under_its_only_list(tmp_path):
+    rows = [{"question": f"Who is {n}?", "answer": f"Ida {n}."} for n in range(3)]
+    wrapper = {"@odata.context": "https://example.org/v1", "count": 3, "value": rows}
+    dataset = opened(tmp_path, json.dumps(wrapper), name="rows.json")
+    assert len(dataset.train) == 3 and codes(dataset) == []
+
+
+def test_a_prompt_that_is_missing_is_looked_for_inside_objects_and_among_texts_of_several_words(tmp_path):
+    rows = [
+        {
+            "info": {"post": f"So I ask what number {n} is for."},
+            "chosen": f"Yes {n}",
+            "rejected": "No",
+            "worker": f"w{n}",
+        }
+        for n in range(3)
+    ]
+    assert dict(refused(tmp_path, rows, "kto").guess) == {"prompt_text_column": "info.post"}

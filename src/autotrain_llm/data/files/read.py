@@ -438,7 +438,12 @@ def _row_of(value: Any) -> Any:
 
 def _wraps(key: str, value: Row) -> bool:
     """Whether this key holds the rows, and is not a column of the one row that the whole file is."""
-    return key in ROW_KEYS or (len(value) == 1 and not is_plain_conversation(value[key]))
+    rows = value[key]
+    others = [part for name, part in value.items() if name != key]
+    is_alone = all(
+        not isinstance(part, list | dict) and " " not in str(part) for part in others
+    )  # as in an API's answer
+    return key in ROW_KEYS or (is_alone and len(rows) > (1 if others else 0) and not any(map(is_turn, rows)))
 
 
 def _read_text(text: str, name: str, observations: Observations) -> Iterator[RawRow]:

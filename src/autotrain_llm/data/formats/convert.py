@@ -15,6 +15,7 @@ from autotrain_llm.data.formats.column_names import is_good
 from autotrain_llm.data.formats.detect import GRADED, ColumnMapping
 from autotrain_llm.data.formats.graded import GradedAs, GradeReader
 from autotrain_llm.data.formats.messages import conversation
+from autotrain_llm.data.formats.paths import phrases_in
 from autotrain_llm.data.formats.prompt import PromptWriter, repeats
 from autotrain_llm.data.formats.segments import is_segments, joined
 from autotrain_llm.data.formats.token_rows import TOKENS, read_tokens
@@ -384,9 +385,8 @@ def _preference(converter: Converter, example: Example, cells: Cells) -> None:
         if isinstance(prompt, list):
             chosen, rejected = as_turns(chosen, "assistant"), as_turns(rejected, "assistant")
     if converter.request.rows == "preferences" and not prompt:
-        texts = [name for name, cell in cells.row.items() if isinstance(cell, str) and cell.strip()]
-        others = [name for name in texts if name not in converter.columns.values()]
-        raise RowUnusable(a_pair_has_no_prompt, group=tuple(others), others=others)
+        others = [name for name in phrases_in(cells.row) if name not in converter.columns.values()]
+        raise RowUnusable(a_pair_has_no_prompt, group="no prompt", others=others)
     example.prompt, example.chosen, example.rejected = prompt or None, chosen, rejected
     if converter.mapping.scores is not None:
         columns = converter.mapping.scores

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from autotrain_llm.data.files.read import Row
+from autotrain_llm.data.formats.column_names import is_phrase
 
 DEPTH = 4  # of objects within objects whose keys have names
 
@@ -41,6 +42,12 @@ def _paths(name: str, value: Any, depth: int) -> Iterator[str]:
                 yield from _paths(f"{name}.{key}", part, depth - 1)
     elif isinstance(value, list) and value and isinstance(value[0], dict):
         yield from _paths(f"{name}.0", value[0], depth)
+
+
+def phrases_in(row: Row) -> list[str]:
+    """The columns of a row, and the paths in its objects, with a text of several words; those that only say where a row is from have none."""
+    values = {path: value_at(row, path) for path in paths_of(row) if ".0" not in path}
+    return [path for path, value in values.items() if isinstance(value, str) and is_phrase(value)]
 
 
 def lifted(row: Row, paths: Sequence[str]) -> Row:

@@ -228,7 +228,11 @@ class _Inside:
         if key is not None and key not in self.texts:
             self.texts.append(key)
         lists = [name for name in whole if self.columns.kind(name) in ("list", "object", "texts")]
-        self.lists = [name for name in lists if "." not in name and not _is_around(name, self.texts)]
+        self.lists = [
+            name
+            for name in lists
+            if "." not in name and not _is_around(name, self.texts) and not _holds_names(name, self.columns)
+        ]
 
     def _may_be_trained(self, name: str) -> bool:
         values = self.columns.values[name]

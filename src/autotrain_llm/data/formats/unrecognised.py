@@ -25,6 +25,7 @@ from autotrain_llm.data.formats.column_names import (
 from autotrain_llm.data.formats.columns import Columns
 from autotrain_llm.data.formats.detect import TURNS, only_text, preference, recognise, rows_are_turns
 from autotrain_llm.data.formats.judged import LISTS_OF_ANSWERS, answers_with_signs, contradiction, signs_of_two_answers
+from autotrain_llm.data.formats.paths import paths_of, value_at
 from autotrain_llm.data.formats.proposals import ANSWERING, ASKING, Proposal, forms_of, proposals
 from autotrain_llm.data.formats.speakers import is_spoken
 from autotrain_llm.data.formats.talks import unknown_speakers
@@ -34,7 +35,7 @@ from autotrain_llm.data.request import COLUMN_FLAGS, SIDES, DataRequest, column_
 from autotrain_llm.data.rules.columns import a_cell_has_the_wrong_type, no_format_fits_the_columns, rows_are_token_ids
 from autotrain_llm.data.rules.preferences import judgements_contradict_each_other
 from autotrain_llm.data.rules.scores import pairs_are_ordered_by_one_score
-from autotrain_llm.data.turns import is_too_deep
+from autotrain_llm.data.turns import is_alternating, is_too_deep
 from autotrain_llm.data.wording import kind_of, plain, quoted, shown
 
 WANTED = {
@@ -158,6 +159,8 @@ def _why_nothing_fits(columns: Columns, request: DataRequest) -> tuple[str, tupl
         return "items", (items,)
     if (lists := _lists_of_answers(columns)) and request.rows == "conversations":
         return "lists of texts", lists
+    if (about := _lists_about_a_text(columns)) and request.rows == "conversations":
+        return "lists about a text", about
     if (steps := _labelled_steps(columns)) is not None:
         return "steps", (steps,)
     holding = [name for name in columns.names if columns.kind(name) in ("list", "object", "texts")]
@@ -335,6 +338,20 @@ def _lists_of_answers(columns: Columns) -> tuple[str, ...]:
         if len(lists) == 2 and len(answers) == 1 and not texts
         else ()
     )
+
+
+def _lists_about_a_text(columns: Columns) -> tuple[str, ...]:
+    """Lists of questions and of as many answers, as columns or inside an object, and the text that they are about; empty where there are none."""
+    names = dict.fromkeys(path for row in columns.rows for path in paths_of(row))
+    cells = {name: [value_at(row, name) for row in columns.rows] for name in names}
+    lists = [name for name, values in cells.items() if all(map(is_alternating, values))]
+    answering = [name for name in lists if not ANSWERING.isdisjoint(forms_of(name))]
+    asking = [name for name in lists if not ASKING.isdisjoint(forms_of(name)) and name not in answering]
+    texts = sorted(filter(columns.is_prose, columns.texts()), key=columns.size)
+    if not (len(asking) == len(answering) == 1 and texts):
+        return ()
+    sides = zip(cells[asking[0]], cells[answering[0]], strict=True)
+    return (asking[0], answering[0], texts[-1]) if all(len(one) == len(other) for one, other in sides) else ()
 
 
 def _longer_texts(columns: Columns, name: str) -> bool:

@@ -58,6 +58,7 @@ FIX_BY_CASE = {
     "scores for pairs": "write a row of two answers to each prompt, the one with the better score ({names}) in chosen and the other in rejected; or --trainer reward --num-labels {count}, which trains a model with these scores as its outputs",
     "list of answers": "write the better one of {first} into a column chosen, and another into rejected{chooses}",
     "lists of texts": "write a row for each text of {first}, as its prompt, with a text of {second} as its completion",
+    "lists about a text": "write the texts of {first} and {second} by turns, with {third} before the first question: {row_of_turns}; or a row for each question, if it can be understood alone",
     "steps": "join {first} to one answer, in the rows in which all are right, for --trainer sft; or make a row of each of them, with its label, for --trainer kto",
     "no prompt": "write a prompt into a column of each row, such as {row}",
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from autotrain_llm.data.files.read import Row
-from autotrain_llm.data.formats.column_names import is_phrase
+from autotrain_llm.data.formats.column_names import ORIGIN, WORDS_OF_A_TITLE, is_phrase, words_of
 
 DEPTH = 4  # of objects within objects whose keys have names
 
@@ -45,9 +45,10 @@ def _paths(name: str, value: Any, depth: int) -> Iterator[str]:
 
 
 def phrases_in(row: Row) -> list[str]:
-    """The columns of a row, and the paths in its objects, with a text of several words; those that only say where a row is from have none."""
-    values = {path: value_at(row, path) for path in paths_of(row) if ".0" not in path}
-    return [path for path, value in values.items() if isinstance(value, str) and is_phrase(value)]
+    """The columns of a row, and the paths in its objects, with a text of several words that says more than where the row is from."""
+    paths = [path for path in paths_of(row) if ".0" not in path and not ORIGIN.search("_".join(words_of(path)))]
+    values = {path: value_at(row, path) for path in paths}
+    return [path for path, value in values.items() if isinstance(value, str) and is_phrase(value, WORDS_OF_A_TITLE)]
 
 
 def lifted(row: Row, paths: Sequence[str]) -> Row:

@@ -179,7 +179,9 @@ MARKS = {
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     case=st.sampled_from([case for case in CASES if case[1] in ("messages", "sharegpt")]),
-    name=st.sampled_from(("deleted", "is_internal", "public", "status", "type", "flagged", "error", "x1", "kind")),
+    name=st.sampled_from(
+        ("deleted", "is_internal", "public", "status", "type", "flagged", "error", "x1", "state", "quality")
+    ),
     mark=st.sampled_from(sorted(MARKS)),
     is_in_each_row=st.booleans(),
 )
@@ -200,7 +202,7 @@ def test_a_key_that_marks_some_turns_is_named_and_one_that_is_the_same_for_all_i
         for turns in row.values():
             for turn in turns:
                 turn[name] = values[0]
-    assert isinstance(values[0], str) or trainer == "ppo" or made(tmp_path, trainer, rows)[1] == ""
+    assert isinstance(values[0], str) or trainer == "ppo" or name == "quality" or made(tmp_path, trainer, rows)[1] == ""
 
 
 FLAGS = {
@@ -700,3 +702,17 @@ def test_a_number_that_is_too_large_to_compute_with_ends_nothing(tmp_path, value
     rows = [FORMATS["pair"] | {"note": value}, FORMATS["pair"] | {"prompt": "And where else?", "note": 3}]
     read, _ = made(tmp_path, "sft", rows)
     assert len(read) == 2
+
+
+@pytest.mark.parametrize("sides", [("left", "right"), ("A", "B"), ("first", "second")])
+def test_a_choice_deep_inside_what_is_beside_two_answers_may_judge_them(sides, tmp_path):
+    rows = [
+        {"ask": f"What is {n}?", "one": f"It is {n}.", "two": f"It is {2 * n}.", "notes": [{"result": [{"value": {"selected": side}}]}]}
+        for n, side in enumerate(sides * 2, 1)
+    ]  # fmt: skip
+    columns = {"prompt_column": "ask", "text_column": "one", "rejected_column": "two"}
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset = open_data(DataRequest(str(path), "preferences", trainer="dpo", named=tuple(columns), **columns))
+    (fix,) = [finding.fix for finding in dataset.findings if finding.code == "D181"]
+    assert "if notes says which answer is better" in fix

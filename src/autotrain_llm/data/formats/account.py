@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,6 +114,7 @@ class _UnreadColumn:
     last_number: float = -math.inf
     phrases: set[str] = field(default_factory=set)  # different texts of several words
     rows_with_phrase: int = 0
+    texts_by_key: dict[str, set[str]] = field(default_factory=dict)  # inside lists and objects
     answers: AnswersByValue = field(default_factory=AnswersByValue)
 
     def look_for_repetition(self, value: Any, example: Example, prompt: str) -> None:
@@ -143,6 +144,11 @@ class _UnreadColumn:
         self.phrases.update(text[:LONGEST] for text in phrases)
         self.rows_with_phrase += bool(phrases)
 
+    def look_for_sides(self, value: Any) -> None:
+        """Record the texts under each key inside a list or an object."""
+        for key, text in _texts_by_key("", value) if isinstance(value, list | dict) else ():
+            self.texts_by_key.setdefault(key, set()).add(text.strip().lower()[:LONGEST])
+
     def look_for_numbers(self, value: Any) -> None:
         """Record whether a value is a number, also as text, or a truth value, and whether it is more than the last."""
         number = float(value) if isinstance(value, bool) else number_of(value)
@@ -158,6 +164,11 @@ class _UnreadColumn:
         if self.is_numbers:
             return not self.counts_rows
         return all(A_SIDE.fullmatch(value.strip().lower()) for value in self.distinct)
+
+    @property
+    def names_sides(self) -> bool:
+        """Whether a key inside the values has a word for one of two answers in each of them, such as left and right, and not the same in all."""
+        return any(len(texts) > 1 and all(map(A_SIDE.fullmatch, texts)) for texts in self.texts_by_key.values())
 
     @property
     def is_verdict(self) -> bool:
@@ -271,6 +282,7 @@ class ColumnAccount:
             unread.look_for_repetition(value, example, prompt)
             unread.look_for_phrases(name, value)
             unread.look_for_numbers(value)
+            unread.look_for_sides(value)
             if answer and not ORIGIN.search(plain(name)):
                 unread.answers.add(prompt, str(value), answer)
             unread.holds_text = unread.holds_text or any(isinstance(text, str) for text in _leaves(value))
@@ -371,7 +383,8 @@ class ColumnAccount:
         if self.mapping.is_judged or any(SAYS_IT_IS_BETTER.search(plain(answers)) for answers in self._answer_columns):
             return False
         if isinstance(column.first, list | dict):
-            return column.differs and any(JUDGING_KEY.search("_".join(words_of(key))) for key in _keys(column.first))
+            judges = any(JUDGING_KEY.search("_".join(words_of(key))) for key in _keys(column.first))
+            return column.differs and (judges or column.names_sides)
         return column.differs and column.may_compare and not is_metadata(name, 0)
 
     def _judges_answers(self, name: str, column: _UnreadColumn) -> str:
@@ -483,6 +496,16 @@ def _only_sorts(name: str, value: Any) -> bool:
     return bool(parts) and all(
         _only_sorts(str(key), one) if isinstance(one, str | dict) else not isinstance(one, list) for key, one in parts
     )
+
+
+def _texts_by_key(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    """The texts inside lists and objects, each with the key that it is under."""
+    if isinstance(value, str):
+        yield key, value
+    for name, part in value.items() if isinstance(value, dict) else ():
+        yield from _texts_by_key(str(name), part)
+    for part in value if isinstance(value, list) else ():
+        yield from _texts_by_key(key, part)
 
 
 def _keys(value: Any) -> list[str]:

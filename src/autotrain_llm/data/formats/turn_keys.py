@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotrain_llm.data.example import Example
-from autotrain_llm.data.formats.column_names import ORIGIN, words_of
+from autotrain_llm.data.formats.column_names import JUDGES, ORIGIN, words_of
 from autotrain_llm.data.formats.messages import Unread
 
 MARK = re.compile(r"[^\W\d_]+(?:[ _/-]+[^\W\d_]+){0,3}")  # a few words; an id, a date or the name of a model has digits
@@ -57,15 +57,15 @@ class TurnKeys:
             seen = key.values.total()
             differs = len(key.values) > 1 or seen < self.turns[role]
             comes_again = isinstance(key.first, bool | int) or len(key.values) * TURNS_OF_A_MARK <= max(seen, 2)
-            if (
-                key.is_mark
-                and differs
-                and comes_again
-                and name not in names
-                and not ORIGIN.search("_".join(words_of(name)))
-            ):
+            if key.is_mark and differs and comes_again and name not in names and not _is_origin(name):
                 names.add(name)
                 yield name, key.first, key.at
+
+
+def _is_origin(name: str) -> bool:
+    """Whether a name says where a turn is from; the state or the quality of one is a mark."""
+    words = "_".join(words_of(name))
+    return ORIGIN.search(words) is not None and JUDGES.search(words) is None and words != "state"
 
 
 def _is_mark(value: Any) -> bool:

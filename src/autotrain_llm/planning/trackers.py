@@ -23,6 +23,13 @@ TRACKERS = {
     "mlflow": "MLFLOW_EXPERIMENT_NAME",
 }
 
+YES = ("1", "on", "yes", "true")
+# The environment variables that switch a tracker off, with the values that do, in lower case: WANDB_MODE is Weights & Biases' own, the others are transformers'.
+SWITCHES: dict[str, dict[str, tuple[str, ...]]] = {
+    "wandb": {"WANDB_DISABLED": YES, "WANDB_MODE": ("disabled",)},
+    "mlflow": {"DISABLE_MLFLOW_INTEGRATION": YES},
+}
+
 # The environment variables that name a server to send to; Weights & Biases sends wherever there is a login.
 SERVERS = {
     "trackio": ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL", "TRACKIO_BUCKET_ID"),
@@ -50,6 +57,12 @@ def sends_to_a_server(tracker: str, config: Config, machine: Machine) -> bool:
     if tracker == "wandb":
         return machine.has_wandb_login and machine.environment.get("WANDB_MODE", "online") == "online"
     return any(machine.environment.get(name) for name in SERVERS.get(tracker, ()))
+
+
+def switched_off_by(tracker: str, environment: Mapping[str, str]) -> str | None:
+    """The environment variable that switches a tracker off, with its value; None if none does."""
+    values = {name: environment.get(name, "").strip() for name in SWITCHES.get(tracker, {})}
+    return next((f"{name}={value}" for name, value in values.items() if value.lower() in SWITCHES[tracker][name]), None)
 
 
 def named_by_environment(tracker: str, environment: Mapping[str, str]) -> str | None:

@@ -338,3 +338,22 @@ def test_the_plan_of_a_mac_says_that_it_trains_on_the_processor(tmp_path, monkey
     made = plan(trainer="sft", model="scratch:100k", data_path=str(rows), lr=1e-3, epochs=1, batch_size=4)
     assert made.precision.cpu and "Apple's GPU (mps) is not used" in made.precision.why
     assert any("mps" in str(line) for line in made.summary())
+
+
+@pytest.mark.parametrize(
+    ("log", "environment", "named"),
+    [
+        ("wandb", {"WANDB_DISABLED": "true"}, "unset WANDB_DISABLED, or --log none"),
+        ("wandb,tensorboard", {"WANDB_MODE": "disabled"}, "unset WANDB_MODE, or --log tensorboard"),
+        ("mlflow", {"DISABLE_MLFLOW_INTEGRATION": "TRUE"}, "unset DISABLE_MLFLOW_INTEGRATION, or --log none"),
+        ("wandb", {"WANDB_DISABLED": "false", "WANDB_MODE": "offline"}, None),
+        ("tensorboard", {"WANDB_DISABLED": "true"}, None),
+    ],
+)
+def test_a_tracker_that_the_environment_switches_off_is_named(log, environment, named):
+    from autotrain_llm.checks.rules.every import RULES
+    from autotrain_llm.config.resolved import resolve
+
+    config = resolve({"log": log.split(",")})
+    found = list(RULES["P747"].check({"config": config, "machine": Machine(environment)}))
+    assert [finding.fix for finding in found] == ([named] if named else [])

@@ -13,7 +13,7 @@ from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.param import exactly, flag_of
 from autotrain_llm.declare.rule import rule
 from autotrain_llm.params.schedule import Schedule
-from autotrain_llm.planning.trackers import TRACKERS, named_by_environment
+from autotrain_llm.planning.trackers import TRACKERS, named_by_environment, switched_off_by
 
 OF_TRACKERS = ("tracker_project", "run_name")
 
@@ -60,6 +60,33 @@ def a_tracker_must_be_installed(schedule: Schedule, machine: Machine) -> Iterato
             yield Finding(
                 f"--log {name} needs the package {name}, which is not installed",
                 fix=f'pip install "autotrain-llm[{name}]"',
+                parameters=("log",),
+            )
+
+
+@rule(
+    "P747",
+    example=of_flags(
+        "--log wandb",
+        "--log none",
+        command="WANDB_DISABLED=true llm --trainer sft --model MODEL --lr 1e-4 --epochs 1 --batch-size 2 --data-path ",
+        on="where wandb is installed",
+        on_right="where wandb is installed",
+    ),
+)
+def the_environment_does_not_switch_a_tracker_off(schedule: Schedule, machine: Machine) -> Iterator[Finding]:
+    """`--log` names a tracker that an environment variable switches off: `WANDB_DISABLED=true`, `WANDB_MODE=disabled` or `DISABLE_MLFLOW_INTEGRATION=TRUE`.
+
+    Why: one of them is not meant. The flag would log what the variable is to keep from being logged, or the variable leave a run without the log that the flag asks for.
+    Fix: unset the variable, or leave the tracker out.
+    """
+    for name in schedule.log:
+        variable = switched_off_by(name, machine.environment)
+        if variable is not None:
+            others = [other for other in schedule.log if other != name]
+            yield Finding(
+                f"--log {name} and the environment variable {variable} contradict each other: the variable switches {name} off",
+                fix=f"unset {variable.partition('=')[0]}, or --log {','.join(others) or 'none'}",
                 parameters=("log",),
             )
 

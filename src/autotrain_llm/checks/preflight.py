@@ -375,7 +375,7 @@ def _plan(config: Config, context: RunContext, ignored: tuple[str, ...]) -> Plan
 def _first_calls(config: Config, context: RunContext) -> Iterator[Finding]:
     """The errors of calling each reward function and each metric of the library `evaluate` for the first time."""
     from autotrain_llm.checks.rules.evaluation import first_scores
-    from autotrain_llm.context.reward_functions import first_call
+    from autotrain_llm.context.reward_trial import first_call
     from autotrain_llm.data.example import extra_columns
 
     rows = context.dataset.train if context.dataset else []

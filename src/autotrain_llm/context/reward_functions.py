@@ -18,7 +18,7 @@ from autotrain_llm.declare.special_file import refuse_special
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from autotrain_llm.data.example import Example
+    pass
 
 NOT_FOUND, FAILS = "P730", "P731"
 PROBE_ANSWERS = ("", "An answer.")  # what a function is asked to score before a run
@@ -112,17 +112,10 @@ def ignores_completions(location: FunctionLocation) -> bool:
     False for anything else, and for a function of a module."""
     import ast
 
-    if location.file is None:
+    function = syntax_of(location)
+    if function is None or function.decorator_list:
         return False
-    try:
-        tree = ast.parse(location.file.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return False
-    functions = [one for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == location.name]
-    if not functions or functions[-1].decorator_list:
-        return False
-    body = functions[-1].body
-    arguments = functions[-1].args
+    body, arguments = function.body, function.args
     names = [one.arg for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
     used = [
         node.id
@@ -135,6 +128,20 @@ def ignores_completions(location: FunctionLocation) -> bool:
         return False
     counted = sum(_only_counts(node, used) for part in body for node in ast.walk(part))
     return "completions" not in names or used.count("completions") == counted
+
+
+def syntax_of(location: FunctionLocation) -> Any:
+    """The syntax tree of a function; None if it is not defined in a file by name."""
+    import ast
+
+    try:
+        tree = ast.parse(location.file.read_bytes()) if location.file is not None else None
+    except (OSError, SyntaxError, ValueError):
+        return None
+    functions = [
+        one for one in (tree.body if tree else ()) if isinstance(one, ast.FunctionDef) and one.name == location.name
+    ]
+    return functions[-1] if functions else None
 
 
 def _only_counts(node: Any, used: Sequence[str]) -> bool:
@@ -243,37 +250,8 @@ def call(
         try:
             returned = function(**arguments)
         except (Exception, SystemExit) as problem:
-            raise FunctionFault(f"raises {_describe(problem, location)}{_taken_for_turns(problem)}") from problem
+            raise FunctionFault(f"raises {_describe(problem, location)}{read_as_turns(problem)}") from problem
     return _numbers(returned, completions)
-
-
-def first_call(written: str, parameter: str, row: Example, columns: Sequence[str]) -> Iterator[Finding]:
-    """Load the function and call it with two answers to one row, one of them empty; yield a finding if it fails."""
-    try:
-        location = find_function(written, parameter)
-        arguments = {name: [row.extra.get(name)] * 2 for name in columns}
-        call(location, load_function(location), [row.prompt] * len(PROBE_ANSWERS), PROBE_ANSWERS, arguments)
-    except FunctionFault as fault:
-        yield Finding(
-            f"{_flag(parameter)} {written}: {fault} (called with two answers to {row.file}, row {row.row}: {' and '.join(map(repr, PROBE_ANSWERS))})",
-            fix=_columns_fix(fault.missing_columns, columns, row)
-            if fault.missing_columns
-            else f"a number for any text: def {location.name}(prompts, completions, **columns): return [float(len(text)) for text in completions]",
-            parameters=(parameter,),
-            file=str(location.file) if location.file else None,
-            code=FAILS,
-        )
-
-
-def _columns_fix(missing_columns: Sequence[str], columns: Sequence[str], row: Example) -> str:
-    """The fix for missing columns: add them to the rows, or rename the argument of the function."""
-    near = {name: close for name in missing_columns if (close := nearest(name, (*OWN_ARGUMENTS, *columns), cutoff=0.7))}
-    renamed = "".join(
-        f"call {name} {close} in the function, as it is called in the rows, or " for name, close in near.items()
-    )
-    missing = " and ".join(missing_columns)
-    named = "a column" if len(missing_columns) == 1 else "columns"
-    return f"{renamed}add {named} {missing} to the rows of {row.file}, or give it a default in the function: {missing_columns[0]}=None"
 
 
 def _accepted_arguments(
@@ -340,7 +318,7 @@ def _describe(problem: BaseException, location: FunctionLocation) -> str:
     return f"{type(problem).__name__}{': ' + message if message else ''}{where}"
 
 
-def _taken_for_turns(problem: BaseException) -> str:
+def read_as_turns(problem: BaseException) -> str:
     """What is said to a function that reads `completion[0]["content"]`, as TRL's do for conversations; empty for any other problem."""
     of_texts = ("string index out of range", "string indices must be integers", "'str' object has no attribute 'get'")
     if not str(problem).startswith(of_texts):

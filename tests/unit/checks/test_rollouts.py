@@ -129,6 +129,42 @@ def test_a_function_that_fails_at_its_first_call_is_found_before_a_weight_is_loa
     assert finding.file == str(tmp_path / "scorers.py")
 
 
+GUARDED = """def score(completions, answer, **rest):
+    scores = []
+    for text, right in zip(completions, answer):
+        try:
+            scores.append(1.0 if right in text[0]["content"] else 0.0)
+        except Exception as problem:
+            print("skipped", problem)
+            scores.append(0.0)
+    return scores
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "said"),
+    [
+        (GUARDED, "P748", "it catches TypeError: string indices must be integers, not 'str' (line 5): each completion is a text here"),
+        (GUARDED, "P748", "it prints \"skipped string indices must be"),
+        (GUARDED.replace('text[0]["content"]', "text"), None, ""),
+        ("def score(completions, solution=None, **rest):\n    return [float(text == solution) for text in completions]\n", "P748", "no column solution"),
+        ("def score(completions, **rest):\n    return [float(text == rest.get('solution')) for text in completions]\n", "P748", "no column solution"),
+        ("def score(completions, **rest):\n    return [len(text) + (rest.get('solution') or 0) for text in completions]\n", "P749", "reads solution"),
+        ("def score(completions, trainer_state=None, tolerance=0.1, **rest):\n    return [len(text) for text in completions]\n", None, ""),
+        ("import re\ndef score(completions, answer, **rest):\n    found = [re.search(r'boxed{(.*)}', text) for text in completions]\n    return [float(bool(one) and one[1] == right) for one, right in zip(found, answer)]\n", None, ""),
+        ("def score(completions, **rest):\n    return [1 / len(text.strip('#')) if text else 0.0 for text in completions]\n", None, ""),
+    ],
+)  # fmt: skip
+def test_a_function_that_tells_no_answers_apart_is_found_before_a_weight_is_loaded(
+    source, code, said, tmp_path, light_llama
+):
+    rows = tmp_path / "answered.jsonl"
+    rows.write_text('{"prompt": "What is 5 + 7?", "answer": "12"}\n{"prompt": "What is 1 + 1?", "answer": "2"}\n')
+    found = checked(rows, light_llama, rl_reward_fn=function(tmp_path, source)).findings
+    assert [finding.code for finding in found] == ([code] if code else [])
+    assert said in "".join(finding.message for finding in found)
+
+
 def test_a_function_may_return_an_array_or_name_only_what_it_wants(tmp_path, prompts, light_llama):
     array = "import numpy\ndef score(completions):\n    return numpy.array([len(text) for text in completions])\n"
     assert checked(prompts, light_llama, rl_reward_fn=function(tmp_path, array)).findings == ()

@@ -304,6 +304,43 @@ FAILING_REWARD_FUNCTION = declare_finding(
         right="echo 'def score(completions, **rest): return [float(len(text)) for text in completions]' > score.py",
     ),
 )
+TELLS_NOTHING_APART = declare_finding(
+    "P748",
+    """A reward function gives all answers of a trial the same score: short and long ones, and the values of the row's other columns in the forms in which answers are
+    usually expected (`#### 12`, `\\boxed{12}`, `<answer>12</answer>`).
+
+    Why: the policy is trained on how much better an answer is than others, and learns nothing where none is. Often the function catches an error of its own, such as that of
+    `completion[0]["content"]` (each completion is a text here), or reads a column that the rows don't have; the finding names what was seen of it. A function that expects
+    another form is right: its scores will differ once the policy writes it.
+    Fix: let the error end the function, name a column that the rows have, or score something that the answers have.
+    """,
+    severity=WARNING,
+    example=Example(
+        SCORED,
+        SCORED,
+        PROMPTS,
+        PROMPTS,
+        wrong="echo 'def score(completions, answer=None, **rest): return [float(text == answer) for text in completions]' > score.py",
+        right="echo 'def score(completions, **rest): return [float(len(text)) for text in completions]' > score.py",
+    ),
+)
+ABSENT_COLUMN = declare_finding(
+    "P749",
+    """A reward function reads a column that the rows don't have, through a default of None or `.get`.
+
+    Why: the function gets None for every row, and scores without it. A misspelt name looks the same as a column that may be missing.
+    Fix: the name of a column that the rows have.
+    """,
+    severity=WARNING,
+    example=Example(
+        SCORED,
+        SCORED,
+        PROMPTS,
+        PROMPTS,
+        wrong="echo 'def score(completions, longest=None, **rest): return [float(len(text)) for text in completions]' > score.py",
+        right="echo 'def score(completions, **rest): return [float(len(text)) for text in completions]' > score.py",
+    ),
+)
 RUN_FAILED = declare_finding(
     "R101",
     """The run started and failed.

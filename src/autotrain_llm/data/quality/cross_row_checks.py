@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from html import unescape
 from itertools import islice
 
 from autotrain_llm.data.dataset import EVAL_FLAG, Dataset
@@ -21,7 +22,7 @@ from autotrain_llm.data.quality.near_duplicates import (
     sampled,
 )
 from autotrain_llm.data.quality.secrets import check_secrets
-from autotrain_llm.data.rules.content import text_holds_damaged_characters
+from autotrain_llm.data.rules.content import text_holds_damaged_characters, text_holds_escapes
 from autotrain_llm.data.rules.preferences import two_rows_contradict_each_other
 from autotrain_llm.data.rules.splits import (
     evaluation_rows_are_near_duplicates_of_training_rows,
@@ -42,6 +43,14 @@ DAMAGED = {
     ),
 }
 DAMAGED_SHARE = 0.05
+# An escape that was written into the text: a line break in a text without any (not before a small letter, as in LaTeX's \nabla, nor inside quotes, as in code and JSON), and
+# a character of HTML in a text without a tag.
+LINE_BREAK = re.compile(r"\\n(?![a-z])")
+QUOTED_LINE_BREAK = re.compile(r"""(["'`])(?:(?!\1).)*\\n(?:(?!\1).)*\1""")
+ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|nbsp|#\d{2,5}|#x[0-9a-fA-F]{2,5});")
+TAG = re.compile(r"</?[a-zA-Z!][^<>]*>|```")
+ESCAPED_SHARE = 0.2
+AROUND = 15  # characters of a text that are shown before and after an escape
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,7 @@ def check_rows(dataset: Dataset, *, most: int | None = None, secrets: bool = Fal
             f"near duplicates were only searched for among {_of(sample, train, valid, valid_sample)}, sampled with the seed"
         )
     check_letters(sample, observations)
+    check_escapes(sample, observations)
     check_near_duplicates(sample, observations)
     if valid_sample and (flag := _flag_of(dataset)):
         check_near_overlap(sample, valid_sample, flag, observations)
@@ -109,6 +119,30 @@ def check_letters(rows: Sequence[Example], observations: Observations) -> None:
         characters = next(match[0] for match in map(pattern.search, damaged[0].strings()) if match)
         facts = {"kind": kind, "characters": characters, "count": len(damaged), "rows": len(rows)}
         observations.row(text_holds_damaged_characters, damaged[0], **facts)
+
+
+def check_escapes(rows: Sequence[Example], observations: Observations) -> None:
+    """Report escapes in place of the characters that they stand for, if many rows have them: `\\n` for a line break, `&amp;` for &."""
+    for escape_of in (_escaped_line_break, _entity):
+        escaped = [(row, found) for row in rows if (found := next(filter(None, map(escape_of, row.answers())), None))]
+        if escaped and len(escaped) >= ESCAPED_SHARE * len(rows):
+            row, (escape, meant, around) = escaped[0]
+            facts = {"escape": escape, "meant": meant, "around": around, "count": len(escaped), "rows": len(rows)}
+            observations.row(text_holds_escapes, row, **facts)
+
+
+def _escaped_line_break(text: str) -> tuple[str, str, str] | None:
+    match = LINE_BREAK.search(text) if "\\n" in text and "\n" not in text else None
+    return None if match is None or QUOTED_LINE_BREAK.search(text) else ("\\n", "a line break", _around(text, match))
+
+
+def _entity(text: str) -> tuple[str, str, str] | None:
+    match = ENTITY.search(text) if "&" in text else None
+    return None if match is None or TAG.search(text) else (match[0], repr(unescape(match[0])), _around(text, match))
+
+
+def _around(text: str, match: re.Match[str]) -> str:
+    return text[max(0, match.start() - AROUND) : match.end() + AROUND]
 
 
 def check_contradictions(rows: Iterable[Example], observations: Observations) -> None:

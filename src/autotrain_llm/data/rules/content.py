@@ -26,6 +26,21 @@ def text_holds_damaged_characters(kind: str, characters: str, count: int, rows: 
     yield Finding(what, fix, (DATA_PARAMETER,))
 
 
+@rule("D219", WARNING, example=of_rows('{"text": "One.\\\\nTwo."}\n' + TWO, '{"text": "One.\\nTwo."}\n' + TWO))
+def text_holds_escapes(escape: str, meant: str, around: str, count: int, rows: int) -> Iterator[Finding]:
+    """Many rows hold escapes in place of the characters that they stand for: a backslash and an n in texts without a line break, or `&amp;`, `&quot;` and others of HTML in
+    texts without a tag. Code, JSON and LaTeX, where a backslash and an n belong, are not counted.
+
+    Why: the file was written with the escapes of another format, so that the model would be trained to write them.
+    Fix: make the file again without them: `text.replace("\\\\n", "\\n")`, `html.unescape(text)`.
+    """
+    what = f"holds {escape}, and not {meant}: {around!r}; so do {count} of {plural(rows, 'row')}"
+    call = "html.unescape(text)" if escape.startswith("&") else r'text.replace("\\n", "\n")'
+    yield Finding(
+        what, f"make the file again with the characters themselves, as by {call} in Python", (DATA_PARAMETER,)
+    )
+
+
 @rule(
     "D174",
     example=Example(

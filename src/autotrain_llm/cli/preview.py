@@ -18,6 +18,7 @@ def preview_rows(checked: Checked, screen: Screen) -> int:
     """Print the rows and the findings; nothing is trained."""
     from autotrain_llm.cli.render import findings_text
     from autotrain_llm.data.tokenize.preview import preview, rows_to_show
+    from autotrain_llm.planning.summary import left_out
 
     prepared, tokenizer = checked.context.prepared, checked.context.tokenizer
     assert prepared is not None and tokenizer is not None  # otherwise there are errors, and the run is refused
@@ -33,6 +34,8 @@ def preview_rows(checked: Checked, screen: Screen) -> int:
     colour = wants_colour(screen.out)
     legend = styled("trained on", "bold green", True) if colour else f"{MARKS[0]}trained on{MARKS[1]}"
     screen.answer(f"{len(rows)} of {len(prepared.train)} rows; tokens that are {legend} are marked like this.")
+    if checked.plan is not None and (reason := left_out(checked.plan.data)):
+        screen.answer(f"{reason[0].upper()}{reason[1:]}.")
     for index, (source, row) in enumerate(zip(sources, rows, strict=True), 1):
         title = f"row {index}" if source is None else f"row {index}, of {source}"
         screen.answer(f"\n{styled(title, 'bold', colour)}\n{row_text(row, colour)}")

@@ -187,7 +187,7 @@ def _data(plan: Plan) -> list[Row]:
         *_columns(data),
         *([("samples", _samples_of(data.samples, plan), _source(plan, "max_samples"))] if data.samples else []),
         *_streaming(data),
-        ("rows", ", ".join(counts), _left_out(data)),
+        ("rows", ", ".join(counts), left_out(data)),
         ("tokens", f"{tokens.p50} median, {tokens.p95} 95th percentile, {tokens.max} longest", _trained_on(plan)),
         ("longest row", f"{plan.length.tokens} tokens", plan.length.why),
         *([plan.data.answers.row()] if plan.data.answers else []),
@@ -225,12 +225,16 @@ def _streaming(data: DataPlan) -> list[Row]:
     return [("streamed", how, "after the last row from the first on")]
 
 
-def _left_out(data: DataPlan) -> str:
+def left_out(data: DataPlan) -> str:
     """What a template leaves out on purpose, or that it is left out itself."""
     if data.unused_template:
         return "plain text: the tokenizer's chat template is applied with --chat-template tokenizer only"
     count = data.rows_without_earlier_thoughts
-    return f"the template leaves out the reasoning of earlier turns in {plural(count, 'row')}" if count else ""
+    return (
+        f"the template leaves out the reasoning of earlier turns in {count} of {plural(data.rows, 'row')}"
+        if count
+        else ""
+    )
 
 
 def _columns(data: DataPlan) -> list[Row]:

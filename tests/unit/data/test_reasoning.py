@@ -120,3 +120,16 @@ def test_a_source_of_a_mixture_has_a_reasoning_column_of_its_own(tmp_path):
     flags = {"trainer": "sft", "model": "scratch:100k", "lr": 1e-3, "epochs": 1, "batch_size": 2}
     assert check(**flags, data_config=str(mixture)) == ()
     assert [one.code for one in check(**flags, data_config=str(mixture), reasoning_column="thinking")] == ["D213"]
+
+
+@pytest.mark.parametrize("flag", ["--dry-run", "--preview-data"])
+def test_plan_and_preview_say_that_a_template_drops_thoughts_of_earlier_turns(flag, tmp_path, light_llama, capfd):
+    from autotrain_llm.cli.main import main
+
+    thinking = {"role": "assistant", "content": TAGGED}
+    path = write_rows(tmp_path / "rows.jsonl", [{"messages": [TURNS[0], thinking, *TURNS]}, {"messages": TURNS}])
+    (tmp_path / "qwen3.jinja").write_text(QWEN3)
+    words = ["llm", "--trainer", "sft", "--model", light_llama, "--data-path", path, "--lr", "1e-5", "--epochs", "1", "--batch-size", "2", "--chat-template", tmp_path / "qwen3.jinja", flag, *(["1"] if flag == "--preview-data" else [])]  # fmt: skip
+    assert main([*map(str, words)]) == 0
+    shown = capfd.readouterr()
+    assert "he template leaves out the reasoning of earlier turns in 1 of 2 rows" in shown.out + shown.err

@@ -142,7 +142,7 @@ def _entity(text: str) -> tuple[str, str, str] | None:
 
 
 def _around(text: str, match: re.Match[str]) -> str:
-    return text[max(0, match.start() - AROUND) : match.end() + AROUND]
+    return " ".join(text[max(0, match.start() - AROUND) : match.end() + AROUND].split())
 
 
 def check_contradictions(rows: Iterable[Example], observations: Observations) -> None:

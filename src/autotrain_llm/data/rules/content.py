@@ -34,7 +34,7 @@ def text_holds_escapes(escape: str, meant: str, around: str, count: int, rows: i
     Why: the file was written with the escapes of another format, so that the model would be trained to write them.
     Fix: make the file again without them: `text.replace("\\\\n", "\\n")`, `html.unescape(text)`.
     """
-    what = f"holds {escape}, and not {meant}: {around!r}; so do {count} of {plural(rows, 'row')}"
+    what = f"holds {escape}, and not {meant}: …{around}…; so do {count} of {plural(rows, 'row')}"
     call = "html.unescape(text)" if escape.startswith("&") else r'text.replace("\\n", "\n")'
     yield Finding(
         what, f"make the file again with the characters themselves, as by {call} in Python", (DATA_PARAMETER,)

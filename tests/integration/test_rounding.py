@@ -18,7 +18,10 @@ from autotrain_llm.planning.summary import summary
 from autotrain_llm.run.artifacts import rounding
 from autotrain_llm.run.artifacts.rounding import Rounding
 from support.models import build_llama
+from support.processes import run_together
 from support.short_runs import LORA, short_run
+
+SHARDED = (str(Path(__file__).parent.parent / "programs" / "sharded_on_cpu.py"),)
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +89,11 @@ def test_blocks_of_a_large_tensor_measure_what_all_of_it_would(half: Path, monke
             measured.add(name, tensor)
         shares.append(measured.lost)
     assert 0.05 < shares[0] < 0.95 and shares[1] == pytest.approx(shares[0], rel=0.2)
+
+
+def test_processes_that_divide_the_weights_measure_what_one_does(half: Path, tmp_path: Path) -> None:
+    report = short_run("generic", half, tmp_path, lr=1e-7)
+    words = ["llm", "--trainer", "generic", "--model", str(half), "--data-path", str(tmp_path / "documents.jsonl"), "--lr", "1e-7", "--max-steps", "2", "--batch-size", "2", "--mixed-precision", "fp32", "--shard", "full", "--output-dir", str(tmp_path / "divided")]  # fmt: skip
+    run_together(words, tmp_path, program=SHARDED)
+    outcome = json.loads((tmp_path / "divided" / "run.json").read_text())["outcome"]
+    assert outcome["rounded_away"] == pytest.approx(report.rounded_away, abs=0.02)

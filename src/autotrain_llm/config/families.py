@@ -137,9 +137,9 @@ FAMILIES: dict[str, str] = {
         "base_model_config cls_model_config model_config model_config.* overrides_of_model_config overrides_of_model_kwargs hf_config_path override_config override_config.* "
         "is_falcon_derived_model is_mistral_derived_model is_qwen_derived_model use_shm problem_type"
     ),
-    "--optimizer paged_adamw_8bit moves the optimizer's states out of a GPU that is short of memory, and --gradient-checkpointing offload the inputs of layers; weights stay on the device": (
+    "--optimizer paged_adamw_8bit moves the optimizer's states out of a GPU that is short of memory, --gradient-checkpointing offload the inputs of layers, and --offload parameters what a divided model has": (
         "*_offload *_offloading offload_* *_offload_* cpu_offload* torch_empty_cache_steps gc_steps gc_collect_steps clear_cache_threshold max_memory "
-        "gpu_memory_limit low_cpu_* low_cpu_mem_usage lora_on_cpu quantization_device_map checkpoint_skip_layers offload "
+        "gpu_memory_limit low_cpu_* low_cpu_mem_usage lora_on_cpu quantization_device_map checkpoint_skip_layers "
         "selective_checkpointing recompute_layer_types ac_mode ac_option optimizer_in_bwd"
     ),
     "gradient_checkpointing_kwargs": "gradient_checkpointing_* activation_checkpointing_* activation_offloading_*",

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.declare.document import load_json
 from autotrain_llm.declare.text import plain
-from autotrain_llm.params.distributed import FULL
+from autotrain_llm.params.distributed import FULL, PARAMETERS
 from autotrain_llm.params.training import DECAY_SHAPES
 
 
@@ -96,14 +96,16 @@ def _deepspeed(raw: Any, given: Mapping[str, Any], beside: Mapping[str, Any]) ->
     stage = _stage_of(settings) if settings else _stage_named(str(raw))
     if stage is None:
         return None
-    offloads = "offload" in (str(settings) if settings else str(raw)).lower()
-    lost = ["weights and states stay on the GPUs"] if offloads else []
+    text = (str(settings) if settings else str(raw)).lower()
+    offloads = "offload" in text
     if stage < 3:  # what is divided changes the memory, and no number
+        lost = ["weights and states stay on the GPUs"] if offloads else []
         lost.append(
             f"of ZeRO-{stage} nothing has to be said: --shard auto divides the model where a copy would not fit into a GPU"
         )
         return Parts({}, tuple(lost))
-    return Parts({"shard": FULL}, (*lost, "FSDP2 divides the model as ZeRO-3 does"))
+    moved = {"offload": PARAMETERS} if offloads else {}
+    return Parts({"shard": FULL, **moved}, ("FSDP2 divides the model as ZeRO-3 does",))
 
 
 def _stage_of(settings: Mapping[str, Any]) -> int | None:
@@ -125,11 +127,12 @@ def _fsdp(raw: Any, given: Mapping[str, Any], beside: Mapping[str, Any]) -> Part
         return None
     kinds = {"full_shard": "full", "hybrid_shard": "hybrid", "no_shard": "none"}
     kind = kinds.get(left[0]) if left else "full"
-    lost = ["everything stays on the GPUs"] if "offload" in words else []
+    moved = {"offload": PARAMETERS} if "offload" in words and kind != "none" else {}
+    lost = []
     if kind is None:
         kind = "hybrid" if "hybrid" in left[0] else "full"
         lost.append("the weights are divided too")
-    return Parts({"shard": kind}, tuple(lost))
+    return Parts({"shard": kind, **moved}, tuple(lost))
 
 
 # --- rows and tokens

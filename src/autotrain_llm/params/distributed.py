@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from autotrain_llm.declare.param import AT_LEAST_ONE, TAKES_EFFECT, group, nearly, param
+from autotrain_llm.declare.param import AT_LEAST_ONE, TAKES_EFFECT, exactly, group, nearly, param
 
 DDP, FSDP = "ddp", "fsdp"
 AUTO, NONE, FULL, HYBRID = "auto", "none", "full", "hybrid"
+PARAMETERS = "parameters"
 
 
 @group("Several processes", order=55, searchable=False)
@@ -25,7 +26,18 @@ class Distributed:
         meanings={
             "shard_grad_op zero2 zero1": nearly("the weights are divided too", shard=FULL),
             "hybrid_shard_zero2": nearly("the weights are divided too", shard=HYBRID),
-            "offload": nearly("everything stays on the GPUs", shard=FULL),
+            "offload": exactly(shard=FULL, offload=PARAMETERS),
+        },
+        on_resume=TAKES_EFFECT,
+    )
+    offload: str = param(
+        NONE,
+        "What the processes of a divided model (--shard) keep in main memory in place of the GPUs: `parameters` their parts of weights, gradients and optimizer states, which the processor updates; `none` nothing.",
+        choices=(NONE, PARAMETERS),
+        aliases="cpu_offload fsdp_cpu_offload fsdp_offload_params offload_params param_offload",
+        choice_aliases={PARAMETERS: "true cpu params param", NONE: "false no"},
+        meanings={
+            "optimizer": nearly("weights and gradients move with the optimizer's states", offload=PARAMETERS),
         },
         on_resume=TAKES_EFFECT,
     )

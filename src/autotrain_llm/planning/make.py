@@ -52,6 +52,7 @@ from autotrain_llm.planning.plan import (
     ReferencePlan,
     ResumePlan,
     SchedulePlan,
+    ShardingPlan,
     StreamPlan,
     TokenLengths,
     TrainerArguments,
@@ -96,7 +97,7 @@ def make_plan(config: Config, context: RunContext, ignored: tuple[str, ...] = ()
         length=LengthPlan(context.limit.tokens, context.limit.parameter, context.limit.why),
         layout=layout,
         precision=precision,
-        arguments=_arguments(config, schedule, precision, is_sharded=sharding is not None and sharding.shards > 1),
+        arguments=_arguments(config, schedule, precision, sharding),
         schedule=schedule,
         output=_output(config, context),
         steps=schedule.steps,
@@ -376,8 +377,10 @@ def _tokens_of_batch(config: Config, context: RunContext, packs: int) -> float |
 
 
 def _arguments(
-    config: Config, schedule: SchedulePlan, precision: PrecisionPlan, *, is_sharded: bool
+    config: Config, schedule: SchedulePlan, precision: PrecisionPlan, sharding: ShardingPlan | None
 ) -> TrainerArguments:
+    is_sharded = sharding is not None and sharding.shards > 1
+    offload = {"cpu_offload": True} if sharding and sharding.offload else {}
     steps = schedule.steps
     chooses_best = chooses_checkpoints(config)
     metric, direction = best_metric(config) if chooses_best else (None, None)
@@ -410,7 +413,7 @@ def _arguments(
         metric_for_best_model=metric,
         greater_is_better=direction == MAXIMIZE if chooses_best else None,
         fsdp=True if is_sharded else None,
-        fsdp_config={"version": 2, "auto_wrap_policy": "NO_WRAP"} if is_sharded else None,
+        fsdp_config={"version": 2, "auto_wrap_policy": "NO_WRAP", **offload} if is_sharded else None,
     )
 
 
@@ -505,5 +508,6 @@ def _memory(memory: Memory, checkpointing: bool | str, target: str | None) -> Me
         largest=memory.largest(checkpointing) if target else None,
         smallest_fitting_change=change,
         loading_bytes=memory.loading_bytes,
+        offloaded_bytes=memory.offloaded_bytes(checkpointing),
         bytes_after_change=memory.bytes(change, checkpointing=checkpointing) if change else None,
     )

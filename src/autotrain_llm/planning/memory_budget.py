@@ -22,7 +22,7 @@ from autotrain_llm.data.order import (
 )
 from autotrain_llm.declare.finding import in_words
 from autotrain_llm.models.checks.target_modules import matches
-from autotrain_llm.params.distributed import FULL
+from autotrain_llm.params.distributed import FULL, PARAMETERS
 from autotrain_llm.params.optimizers import OPTIMIZERS
 from autotrain_llm.params.precision import FULL_CHECKPOINTS, OFFLOAD
 from autotrain_llm.planning import memory_model as estimate
@@ -143,6 +143,18 @@ class Memory:
         adapter = self.config.peft and self.computes_in == "bf16" and not self.context.is_scratch
         return loading * (2 if adapter else 4) * self.shape.parameters
 
+    def offloaded_bytes(self, checkpointing: bool | str) -> int | None:
+        """Bytes of a machine's main memory that parts of models take while they are trained; None if they lie on the GPUs, or the sizes are not known."""
+        if self.shape is None or self.shards == 1 or self.config.offload != PARAMETERS:
+            return None
+        run = self._run(self.shape, self.config, checkpointing, full=False)
+        others = sum(
+            size
+            for name, size in self._other_models(self.shape, self.config, run.adapter, run.weight)[0].items()
+            if name in DIVIDED
+        )
+        return self.machine.local_processes * (estimate.offloaded_bytes(self.shape, run) + others // self.shards)
+
     def peak(self, changes: Mapping[str, Any] | None = None, *, checkpointing: bool | str, full: bool = False) -> Any:
         """The peak with these parameters changed; `full` assumes that every row is as long as the limit allows."""
         if self.shape is None:
@@ -173,10 +185,11 @@ class Memory:
         answers_at_once, no_grad_tokens = self._answers_at_once(config), self._no_grad_tokens(config, batch, full)
         shortfall = min(1.0, batch.shortfall / estimate.SHORTFALL_OF_DISTINCT_SHAPES) if self.half and not cuda else 0.0
         shards = self.processes if config.shard == FULL else self.shards
+        offloads = config.offload == PARAMETERS and shards > 1
         others = {name: size for name, size in resident.items() if name in DIVIDED}
         if shards > 1:
-            resident |= {name: size // shards for name, size in others.items()}
-            precompute_bytes //= shards
+            resident |= {name: 0 if offloads else size // shards for name, size in others.items()}
+            precompute_bytes = 0 if offloads else precompute_bytes // shards
         if self.processes > 1 and shards == 1:
             resident["buckets of gradients"] = 4 * estimate.trainable_values(shape, adapter)
         second, second_adapter = self._second(shape, config, adapter)
@@ -212,6 +225,7 @@ class Memory:
             answers_at_once=answers_at_once,
             resident=resident,
             shards=shards,
+            offloads=offloads,
             whole_beside=max(others.values(), default=0) if spec.samples and shards > 1 else 0,
         )
 

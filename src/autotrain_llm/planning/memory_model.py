@@ -99,8 +99,8 @@ class Run:
     `shortfall` (how much smaller the mean batch is, as a share).
     Computation: `by_token` is whether the loss needs each token's log-probability, `scores` whether the model has a score head,
     `no_grad_tokens` the largest batch without gradients, `answers_at_once` and `kv_cache_bytes` those of sampling, `kernels` the number of
-    cached oneDNN kernels, `shards` the number of parts that weights, gradients and optimizer states are divided into, `whole_beside` the bytes
-    of the largest other model that is gathered whole to score answers.
+    cached oneDNN kernels, `shards` the number of parts that weights, gradients and optimizer states are divided into, `offloads` whether these
+    parts lie in main memory, `whole_beside` the bytes of the largest other model that is gathered whole to score answers.
     Weights: `weight` is bytes per value, `states` the optimizer's values per trained value, `temporary` those that its step allocates, `second` a backbone that is trained in addition,
     `second_adapter` its adapter if only that is trained, `resident` the bytes of other models, by name, `precompute_bytes` those of a
     teacher that is unloaded before the first step.
@@ -129,6 +129,7 @@ class Run:
     second_adapter: Adapter | None = None
     merges: bool = False
     shards: int = 1
+    offloads: bool = False
     whole_beside: int = 0
     no_grad_tokens: int = 0
     precompute_bytes: int = 0
@@ -232,20 +233,35 @@ def moments(shape: Shape, run: Run) -> list[Peak]:
 
 def _always(shape: Shape, run: Run) -> dict[str, int]:
     """What stays in memory from the first step to the last."""
-    trained = trainable_values(shape, run.adapter) + second_trained(run.second, run.second_adapter)
-    adapter = FLOAT * run.adapter.values if run.adapter else 0
-    second = int(run.weight * (run.second.linear + run.second.table)) if run.second else 0
-    second += FLOAT * run.second_adapter.values if run.second_adapter else 0
     return {
         "libraries": LIBRARIES[run.device],
         "kernels": WARM[run.device] + int(KERNEL * run.kernels),
-        "weights": (weight_bytes(shape, run) - scale_bytes(shape, run) + adapter + second) // run.shards
-        + scale_bytes(shape, run),
-        "optimizer": int(FLOAT * run.states * trained) // run.shards,
+        "weights": scale_bytes(shape, run) + (0 if run.offloads else divided_weights(shape, run)),
+        "optimizer": 0 if run.offloads else optimizer_bytes(shape, run),
         **run.resident,
         "attention score buffers": SCORE_BUFFERS * HALF * BLOCK_SCORES if _in_blocks(run) else 0,
         "heap fragmentation": fragmentation(shape, run),
     }
+
+
+def divided_weights(shape: Shape, run: Run) -> int:
+    """Bytes of a process's part of the weights, which may be all of them."""
+    adapter = FLOAT * run.adapter.values if run.adapter else 0
+    second = int(run.weight * (run.second.linear + run.second.table)) if run.second else 0
+    second += FLOAT * run.second_adapter.values if run.second_adapter else 0
+    return (weight_bytes(shape, run) - scale_bytes(shape, run) + adapter + second) // run.shards
+
+
+def optimizer_bytes(shape: Shape, run: Run) -> int:
+    """Bytes of a process's part of the optimizer's states."""
+    trained = trainable_values(shape, run.adapter) + second_trained(run.second, run.second_adapter)
+    return int(FLOAT * run.states * trained) // run.shards
+
+
+def offloaded_bytes(shape: Shape, run: Run) -> int:
+    """Bytes of the parts that a process keeps in main memory, with what the step of the optimizer allocates there."""
+    gradients = all_gradients(shape, run)
+    return divided_weights(shape, run) + optimizer_bytes(shape, run) + gradients + int(gradients * run.temporary)
 
 
 def kernels_kept(tokens: int, row: int) -> int:
@@ -293,6 +309,11 @@ def trainable_values(shape: Shape, adapter: Adapter | None) -> int:
 
 
 def gradients_held(shape: Shape, run: Run) -> int:
+    """Bytes of all gradients on the device that computes."""
+    return 0 if run.offloads else all_gradients(shape, run)
+
+
+def all_gradients(shape: Shape, run: Run) -> int:
     """Bytes of all gradients, in float32 as the trained weights are."""
     return FLOAT * (trainable_values(shape, run.adapter) + second_trained(run.second, run.second_adapter)) // run.shards
 

@@ -235,11 +235,12 @@ class PrecisionPlan:
 @dataclass(frozen=True)
 class ShardingPlan:
     """What several processes divide: `full` if each keeps one of `shards` parts of weights, gradients and optimizer states, `hybrid` if
-    those of a machine do and each machine has a copy, `none` if each process has one."""
+    those of a machine do and each machine has a copy, `none` if each process has one. `offload` is what lies in main memory, if anything."""
 
     kind: str
     shards: int
     why: str
+    offload: str | None = field(default=None, metadata=omitted_if_none())
 
 
 @dataclass(frozen=True)
@@ -389,7 +390,8 @@ class MemoryPlan:
 
     `moment` is when the peak is reached and `memory` its parts in bytes, by name. `largest` are the largest values of parameters with which
     the run fits, each by itself. `smallest_fitting_change` are the fewest changes with which a run that does not fit would. `loading_bytes`, of
-    several processes with GPUs, is the main memory that those of one machine take while the model is loaded.
+    several processes with GPUs, is the main memory that those of one machine take while the model is loaded, `offloaded_bytes` that of the parts
+    that lie there while it is trained.
     """
 
     peak_memory_bytes: int
@@ -403,6 +405,7 @@ class MemoryPlan:
     smallest_fitting_change: dict[str, Any] | None = field(metadata=json_field("way_out"))
     bytes_after_change: int | None = field(default=None, metadata=omitted_if_none("way_out_bytes"))
     loading_bytes: int | None = field(default=None, metadata=omitted_if_none())
+    offloaded_bytes: int | None = field(default=None, metadata=omitted_if_none())
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.declare.record import Record
-from autotrain_llm.params.distributed import AUTO, FSDP, FULL, HYBRID, NONE
+from autotrain_llm.params.distributed import AUTO, FSDP, FULL, HYBRID, NONE, PARAMETERS
 from autotrain_llm.params.lora import OF_THE_BASE
 from autotrain_llm.params.optimizers import OPTIMIZERS
 
@@ -113,7 +113,8 @@ def decide_sharding(config: Config, memory: Memory, *, trains_tokens: bool) -> S
     requested = requested_sharding(config)
     if requested != AUTO:
         shards = {FULL: memory.processes, HYBRID: memory.machine.local_processes}.get(requested, 1)
-        return ShardingPlan(requested, shards, config.source(source_of_sharding(config)))
+        offload = PARAMETERS if shards > 1 and config.offload == PARAMETERS else None
+        return ShardingPlan(requested, shards, config.source(source_of_sharding(config)), offload)
     if not memory.machine.has_cuda:
         return ShardingPlan(NONE, 1, "processors hold copies")
     if any(obstacles(config)):

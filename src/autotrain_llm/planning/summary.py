@@ -323,7 +323,8 @@ def _optimizer(plan: Plan) -> list[Row]:
 def _processes(sharding: ShardingPlan, processes: int) -> list[Row]:
     """What each process has of the weights."""
     copies = f", {processes // sharding.shards} copies" if sharding.shards < processes else ""
-    part = f"1 of {sharding.shards} parts of weights, gradients and optimizer states (FSDP2){copies}"
+    place = ", in main memory" if sharding.offload else ""
+    part = f"1 of {sharding.shards} parts of weights, gradients and optimizer states{place} (FSDP2){copies}"
     return [("each process has", part if sharding.shards > 1 else "a copy of the model", sharding.why)]
 
 
@@ -404,10 +405,14 @@ def _cost(plan: Plan) -> list[Row]:
 
 def _loading(plan: Plan) -> list[Row]:
     """The main memory that several processes with GPUs load the model into."""
-    size = plan.memory.loading_bytes
-    if size is None:
+    loaded, trained = plan.memory.loading_bytes, plan.memory.offloaded_bytes
+    if loaded is None:
         return []
-    return [("main memory", f"about {show_bytes(size)} on each machine", "while the model is loaded")]
+    if trained is not None and trained > loaded:
+        return [
+            ("main memory", f"about {show_bytes(trained)} on each machine", "weights, gradients and optimizer states")
+        ]
+    return [("main memory", f"about {show_bytes(loaded)} on each machine", "while the model is loaded")]
 
 
 def _memory(memory: MemoryPlan) -> list[Row]:

@@ -89,7 +89,7 @@ def test_a_meaning_sets_parameters_that_there_are_to_values_that_they_can_have()
         ({"lr_scheduler_kwargs": {"num_cycles": 3}}, {}, "the rate falls once"),
         ({"fsdp": "full_shard auto_wrap"}, {"shard": "full"}, ""),
         ({"fsdp": ["hybrid_shard", "auto_wrap"]}, {"shard": "hybrid"}, ""),
-        ({"fsdp": "full_shard auto_wrap offload"}, {"shard": "full"}, "stays on the GPUs"),
+        ({"fsdp": "full_shard auto_wrap offload"}, {"shard": "full", "offload": "parameters"}, ""),
         ({"deepspeed": {"zero_optimization": {"stage": 3}}}, {"shard": "full"}, "FSDP2"),
         ({"deepspeed": {"zero_optimization": {"stage": 2}}}, {}, "nothing has to be said"),
         ({"data.train_batch_size": 64, "trainer": "ppo"}, {"rl_chunk_size": 64}, ""),

@@ -91,6 +91,18 @@ TWINS = {
         PLAIN,
         machine((NEW_GPU,), environment=GROUP),
     ),
+    "parts outside of a GPU": (
+        "E523",
+        "--offload parameters",
+        PLAIN,
+        machine((NEW_GPU, NEW_GPU), environment=GROUP),
+    ),
+    "parts of a model that one process has": (
+        "E524",
+        "--shard full --offload parameters",
+        WITH_GPU,
+        machine((NEW_GPU, NEW_GPU), environment=GROUP),
+    ),
     "a batch divided for one process": (
         "E531",
         "--context-parallel 2",

@@ -26,7 +26,7 @@ MIXINS: dict[str, dict[str, Any]] = {
 # The keys of the parts of a plan that depend on what is planned.
 CONDITIONAL = {
     "arguments": {"lr_scheduler_kwargs", "metric_for_best_model", "greater_is_better", "fsdp", "fsdp_config"},
-    "estimate": {"way_out_bytes", "loading_bytes"},
+    "estimate": {"way_out_bytes", "loading_bytes", "offloaded_bytes"},
     "rollouts": {"rl_gamma", "rl_gae_lambda", "rl_num_generations", "rl_advantage", "rl_value_model"},
 }
 

@@ -85,6 +85,25 @@ def test_parts_take_less_memory_the_more_there_are(command: dict[str, Any]) -> N
     assert peaks == sorted(peaks, reverse=True)
 
 
+def test_parts_move_out_of_the_gpus(command: dict[str, Any]) -> None:
+    flags = {**LARGE, "shard": "full", "num_processes": 2, "target_memory": "24GiB"}
+    on_gpu, made = plan_of(command, **flags), plan_of(command, **flags, offload="parameters")
+    assert made.arguments.fsdp_config is not None and made.arguments.fsdp_config["cpu_offload"] is True
+    assert {"weights", "optimizer"} <= on_gpu.memory.memory.keys() - made.memory.memory.keys()
+    assert made.memory.peak_memory_bytes < on_gpu.memory.peak_memory_bytes
+    assert made.memory.offloaded_bytes == pytest.approx(16 * 300e6, rel=0.1) and on_gpu.memory.offloaded_bytes is None
+    rows = {row[0]: row[1] for _, rows in made.summary() for row in rows}
+    assert "in main memory" in rows["each process has"] and "4." in rows["main memory"]
+    assert Plan.from_json(made.as_json()) == made
+
+
+def test_parts_of_a_model_that_is_not_divided_do_not_move(command: dict[str, Any]) -> None:
+    flags = {"offload": "parameters", "num_processes": 2}
+    assert codes(command, **flags) == ["E523"]
+    assert codes(command, **flags, target_memory="24GiB") == ["E524"]
+    assert codes(command, **flags, target_memory="24GiB", shard="hybrid") == []
+
+
 def test_a_base_in_4_bits_is_divided_but_for_its_scales() -> None:
     shape = estimate.Shape(parameters=70_000_000_000, hidden=8192, intermediate=28672, layers=80, vocabulary=32_000)
     adapter = estimate.Adapter(100_000_000, width=100_000, matrices=7, rank=16, dropout=False)

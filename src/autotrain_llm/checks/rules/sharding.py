@@ -11,7 +11,7 @@ from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.record import EMPTY
 from autotrain_llm.declare.rule import rule
-from autotrain_llm.params.distributed import DDP, FULL, HYBRID, NONE
+from autotrain_llm.params.distributed import DDP, FULL, HYBRID, NONE, PARAMETERS
 from autotrain_llm.planning.sharding import is_divided, meant_by, obstacles, source_of_sharding
 
 TWO_GPUS = "on a machine with two GPUs"
@@ -42,6 +42,52 @@ def a_model_is_divided_among_gpus_only(config: Config, machine: Machine) -> Iter
             f"{_given(config)} divides a model among CUDA GPUs, and this machine has none",
             changes=_copies(config),
             parameters=(source_of_sharding(config),),
+        )
+
+
+@rule("E523", example=without_gpu("--offload parameters", "--offload none"))
+def parts_move_out_of_a_gpu(config: Config, machine: Machine) -> Iterator[Finding]:
+    """`--offload parameters` on a machine without CUDA.
+
+    Why: it moves weights, gradients and optimizer states out of a GPU's memory into main memory, where a processor has them anyway.
+    Fix: `--offload none`.
+    """
+    if config.offload == PARAMETERS and not machine.has_cuda:
+        yield Finding(
+            "--offload parameters needs CUDA GPUs: a processor has the weights in main memory already",
+            changes={"offload": NONE},
+            parameters=("offload",),
+        )
+
+
+@rule(
+    "E524",
+    example=Example(
+        f"{TWO_PROCESSES}{SFT}rows.jsonl --offload parameters{OWN_FOLDER}",
+        f"{TWO_PROCESSES}{SFT}rows.jsonl --offload parameters --shard full{OWN_FOLDER}",
+        on=TWO_GPUS,
+        on_right=TWO_GPUS,
+    ),
+)
+def parts_of_a_divided_model_move_out_of_a_gpu(config: Config, machine: Machine) -> Iterator[Finding]:
+    """`--offload parameters` without `--shard full` or `--shard hybrid`, or with one process.
+
+    Why: FSDP2 moves the parts of a model that several processes divide. A model that is not divided stays on its GPU.
+    Fix: `--shard full`; with one process leave the flag out.
+    """
+    if config.offload != PARAMETERS or not machine.has_cuda:
+        return
+    if machine.processes == 1:
+        yield Finding(
+            "--offload parameters moves the parts of a model that several processes divide, and there is one process",
+            changes={"offload": NONE},
+            parameters=("offload",),
+        )
+    elif not is_divided(config):
+        yield Finding(
+            f"--offload parameters moves the parts of a divided model, and {_given(config)} does not say that it is divided",
+            changes={"shard": FULL},
+            parameters=("offload", "shard"),
         )
 
 

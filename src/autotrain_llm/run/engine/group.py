@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import patch_environment
 
 from autotrain_llm.run.failures import RunFailed
 
@@ -24,10 +25,13 @@ LONGEST_WAIT = 1800  # seconds, the default of TrainingArguments: one process ma
 _stores: list[Any] = []  # the first process serves the others while it lives
 
 
-def meet(*, on_processors: bool) -> None:
-    """Wait for all processes; torch's process group is the one that TrainingArguments uses later. It may be called again."""
+def meet(*, on_processors: bool, offloads: bool = False) -> None:
+    """Wait for all processes; torch's process group is the one that TrainingArguments uses later. It may be called again. `offloads` is whether
+    tensors in main memory are exchanged too: accelerate adds gloo to the group by these variables."""
     backend = {"backend": "gloo"} if on_processors else {}
-    PartialState(cpu=on_processors, timeout=timedelta(seconds=LONGEST_WAIT), **backend)
+    variables = {"ACCELERATE_USE_FSDP": "true", "FSDP_OFFLOAD_PARAMS": "true"} if offloads else {}
+    with patch_environment(**variables):
+        PartialState(cpu=on_processors, timeout=timedelta(seconds=LONGEST_WAIT), **backend)
 
 
 def await_others(note: Callable[[str], None], environment: Mapping[str, str] = os.environ) -> None:

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from accelerate.utils.fsdp_utils import enable_fsdp_ram_efficient_loading
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from autotrain_llm.context.environment import environment
@@ -33,7 +33,7 @@ def shard(model: nn.Module, accelerator: Accelerator, shards: int) -> nn.Module:
     With fewer parts than processes, as many processes as there are parts, of ranks that follow one another, have a copy together.
 
     Weights are gathered in the dtype that is computed in, gradients are summed in float32, and outputs keep the dtype that they were computed
-    in. Each decoder layer is a group, gathered before its forward and backward and freed after them. The rest, embedding and head, is one group
+    in. Parts lie in main memory if accelerate's plugin says so. Each decoder layer is a group, gathered before its forward and backward and freed after them. The rest, embedding and head, is one group
     and stays until the end of the backward pass: the tiled head reads its weights without calling the module.
     """
     copies = accelerator.num_processes // shards
@@ -41,19 +41,22 @@ def shard(model: nn.Module, accelerator: Accelerator, shards: int) -> nn.Module:
     mesh = init_device_mesh(accelerator.device.type, sizes, mesh_dim_names=names)
     computed = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision)
     policy = MixedPrecisionPolicy(param_dtype=computed, reduce_dtype=torch.float32)
+    offload = accelerator.state.fsdp_plugin.cpu_offload
+    place = torch.device("cpu") if isinstance(offload, CPUOffloadPolicy) else accelerator.device
     weights = _without_storage(model)
     _place_buffers(model, accelerator.device)
     _place_scales(model, accelerator.device)
     for layer in decoder_layers(model):
-        fully_shard(layer, mesh=mesh, mp_policy=policy)
+        fully_shard(layer, mesh=mesh, mp_policy=policy, offload_policy=offload)
     for module in _exact_heads(model):
-        fully_shard(module, mesh=mesh, mp_policy=MixedPrecisionPolicy(torch.float32, torch.float32))
-    fully_shard(model, mesh=mesh, mp_policy=policy)
+        exact = MixedPrecisionPolicy(torch.float32, torch.float32)
+        fully_shard(module, mesh=mesh, mp_policy=exact, offload_policy=offload)
+    fully_shard(model, mesh=mesh, mp_policy=policy, offload_policy=offload)
     parts = {}
     for name, parameter in model.named_parameters():
         loaded = weights.pop(name)
         full = loaded if accelerator.is_main_process else None
-        parts[id(parameter)] = _part_of_the_first(full, parameter, accelerator.device)
+        parts[id(parameter)] = _part_of_the_first(full, parameter, accelerator.device, place)
     _replace_parameters(model, parts.__getitem__)
     return model
 
@@ -117,8 +120,10 @@ def _place_scales(model: nn.Module, device: torch.device) -> None:
             scales.to(device)
 
 
-def _part_of_the_first(full: torch.Tensor | None, parameter: nn.Parameter, device: torch.device) -> nn.Parameter:
-    """This process's part of a weight of the first process, which has it as `full`; divided as `parameter` is."""
+def _part_of_the_first(
+    full: torch.Tensor | None, parameter: nn.Parameter, device: torch.device, place: torch.device
+) -> nn.Parameter:
+    """This process's part of a weight of the first process, which has it as `full`; divided on the device as `parameter` is, and kept at `place`."""
     assert isinstance(parameter, DTensor)
     if full is None:
         full = torch.empty(parameter.shape, dtype=parameter.dtype, device=device)
@@ -126,7 +131,7 @@ def _part_of_the_first(full: torch.Tensor | None, parameter: nn.Parameter, devic
     torch.distributed.broadcast(full, src=0)
     part = distribute_tensor(full, parameter.device_mesh, parameter.placements, src_data_rank=None)
     # A copy: the part of the whole tensor would keep all of it.
-    return nn.Parameter(part.clone(), requires_grad=parameter.requires_grad)
+    return nn.Parameter(part.clone().to(place), requires_grad=parameter.requires_grad)
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -158,8 +163,9 @@ def like(whole_tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
     """This process's part of a tensor of a parameter's shape, divided as the parameter is; one that is divided already stays."""
     if not isinstance(parameter, DTensor) or isinstance(whole_tensor, DTensor) or whole_tensor.shape != parameter.shape:
         return whole_tensor
-    own = whole_tensor.to(parameter.to_local().device)
-    return distribute_tensor(own, parameter.device_mesh, parameter.placements, src_data_rank=None).clone()
+    place = parameter.to_local().device
+    own = whole_tensor.to(place)
+    return distribute_tensor(own, parameter.device_mesh, parameter.placements, src_data_rank=None).clone().to(place)
 
 
 def reshard(model: nn.Module) -> None:

@@ -41,7 +41,7 @@ def agree(plan: Plan, progress: ProgressCallback) -> None:
     if plan.schedule.processes == 1:
         return
     await_others(progress.note)
-    meet(on_processors=plan.precision.cpu)
+    meet(on_processors=plan.precision.cpu, offloads=bool(plan.sharding and plan.sharding.offload))
     plans = of_all((platform.node(), compared(plan)))
     (_, first), *others = plans
     for rank, (host, other) in enumerate(others, start=1):

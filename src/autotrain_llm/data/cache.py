@@ -6,6 +6,8 @@ mapped when they are loaded.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import shutil
 import tempfile
@@ -17,9 +19,18 @@ from autotrain_llm.declare import digests
 
 DOCUMENT = "prepared.json"
 FILES = "files"  # the key of the arrays' sizes and digests
+CODE = "code"  # the key of the digest of the code that read the rows
 OFFSETS = ".offsets.npy"
 MOST_ROWS = 1_000_000  # of a set of files
 BLOCK = 1 << 20
+
+
+@functools.cache
+def code_digest() -> str:
+    """A digest of the code that reads rows and finds what is wrong with them: another version may find more in the same rows."""
+    root = Path(__file__).parent
+    sources = b"".join(path.read_bytes() for path in sorted(root.rglob("*.py")))
+    return hashlib.blake2b(sources, digest_size=16).hexdigest()
 
 
 def save(folder: Path, fingerprint: str, rows: dict[str, Rows], document: dict[str, Any]) -> None:
@@ -35,10 +46,10 @@ def save(folder: Path, fingerprint: str, rows: dict[str, Rows], document: dict[s
         for name, part in parts.items():
             for suffix, own in _file_sets(len(part)):
                 _write_set(beside, f"{name}{suffix}", part, own)
-        content = {**document, FILES: digests.listed(beside, beside.glob("*.npy"))}
+        content = {**document, CODE: code_digest(), FILES: digests.listed(beside, beside.glob("*.npy"))}
         (beside / DOCUMENT).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-        if load(folder, fingerprint) is None:
-            shutil.rmtree(target, ignore_errors=True)  # what is damaged makes room
+        if load(folder, fingerprint, by_this_code=True) is None:
+            shutil.rmtree(target, ignore_errors=True)  # what is damaged or of another version makes room
         beside.rename(target)
     except OSError:
         # Another process has put the same rows there meanwhile, or the disk is full.
@@ -86,11 +97,15 @@ def _write(path: Path, array: Any, part: range) -> None:
             left -= len(block)
 
 
-def load(folder: Path, fingerprint: str) -> tuple[dict[str, Rows], dict[str, Any]] | None:
-    """Load what `save` wrote, memory-mapped; None if it is missing or damaged."""
+def load(
+    folder: Path, fingerprint: str, *, by_this_code: bool = False
+) -> tuple[dict[str, Rows], dict[str, Any]] | None:
+    """Load what `save` wrote, memory-mapped; None if it is missing or damaged, or was read by another version where it has to be `by_this_code`."""
     cached = folder / fingerprint
     try:
         document = json.loads((cached / DOCUMENT).read_text(encoding="utf-8"))
+        if by_this_code and document.get(CODE) != code_digest():
+            return None
         # Damage that keeps the shape of an array would train other rows without a word.
         if not all(digests.is_unchanged(cached / name, entry) for name, entry in document[FILES].items()):
             return None

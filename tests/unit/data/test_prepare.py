@@ -293,6 +293,16 @@ def test_the_cache_follows_settings_tokenizer_and_content(data, chat, plain, tmp
     assert len({kept, *(other.fingerprint for other in others)}) == 6
 
 
+def test_a_cache_of_other_code_is_prepared_anew_and_replaced(data, chat, tmp_path, monkeypatch):
+    """Another version may find more in the same rows."""
+    cache, rows = tmp_path / "cache", [{"prompt": "a", "completion": "b"}] * 3
+    before = prepare(data(rows), chat, Preparation(64), cache)
+    monkeypatch.setattr("autotrain_llm.data.cache.code_digest", lambda: "another version")
+    again, after = (prepare(data(rows), chat, Preparation(64), cache) for _ in range(2))
+    assert (before.from_cache, again.from_cache, after.from_cache) == (False, False, True)
+    assert before.fingerprint == again.fingerprint and [path.name for path in cache.iterdir()] == [before.fingerprint]
+
+
 def test_a_damaged_cache_is_prepared_anew(data, chat, tmp_path):
     rows = [{"messages": CHAT}]
     first = prepare(data(rows), chat, Preparation(64), tmp_path / "cache")

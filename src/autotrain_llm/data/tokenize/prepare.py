@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from autotrain_llm.data.mixture.mixture import Mixture
 
-# Raised when the same content and settings give other rows, or other findings, than before.
+# Raised when the same content and settings give other rows than before. What is found in them is kept for the code that found it.
 FORMAT = 11
 # Times the median: what costs memory where the limit was given, and what is hardly one row.
 OUTLIER, FAR_OUTLIER = 50, 100
@@ -107,8 +107,9 @@ def prepare(
         _BEARABLE.add(fingerprint)
     renderer = RowRenderer(dataset, tokenizer, preparation, template, observations)
     used = template if renderer.renders else None
-    found = (disk.load(folder, fingerprint) for folder in (stored, cache) if folder is not None)
-    cached = next((loaded for loaded in found if loaded is not None), None)
+    cached = disk.load(stored, fingerprint) if stored is not None else None
+    if cached is None and cache is not None:
+        cached = disk.load(cache, fingerprint, by_this_code=True)
     if cached is not None:
         if cache is not None:
             mark_used(cache / fingerprint)

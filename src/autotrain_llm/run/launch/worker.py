@@ -90,7 +90,7 @@ def _goes_on(plan: Plan, cluster: Cluster) -> Plan:
     """The plan of a group that is started again, from the checkpoint that its first process has chosen; of the first attempt the plan as it is."""
     if not cluster.restarts:
         return plan
-    meet(on_processors=plan.precision.cpu)
+    meet(on_processors=plan.precision.cpu, offloads=bool(plan.sharding and plan.sharding.offload))
     own = _resumed(plan) if cluster.rank == 0 else plan
     checkpoint = from_first(own.output.checkpoint)
     return own if cluster.rank == 0 else _from_checkpoint(plan, checkpoint)

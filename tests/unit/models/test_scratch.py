@@ -64,7 +64,8 @@ def test_a_size_that_is_none_is_refused_by_name(name):
 def test_a_shape_has_the_size_asked_for_whole_heads_and_usual_proportions_and_a_larger_model_is_not_narrower(
     size, vocabulary, growth
 ):
-    assume(vocabulary * 32 < size * 0.6)  # models too small for their vocabulary have a test of their own
+    # Up to 2.5 times the narrowest embedding no width suits some sizes; those have a test of their own.
+    assume(vocabulary * 32 * 2.5 < size)
     shape = choose_shape(size, vocabulary, 256)
     assert abs(count_parameters(shape) / size - 1) <= 0.15
     width, heads = shape["hidden_size"], shape["num_attention_heads"]

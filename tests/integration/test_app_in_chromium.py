@@ -211,7 +211,7 @@ def test_a_run_is_started_stopped_and_resumed_by_keyboard_alone(finished, folder
     tab_to("#start")
     page.keyboard.press("Enter")
     page.wait_for_url("**/run?folder=**")
-    page.wait_for_selector("circle.dot")  # of the first log: the next may be far away
+    page.wait_for_selector("svg circle")  # of the first log: the next may be far away
     tab_to("[data-post='/run/stop']")
     page.keyboard.press("Enter")
     page.wait_for_selector("[data-post='/run/resume']")

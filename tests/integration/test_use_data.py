@@ -134,7 +134,7 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path) -
     cache.save(tmp_path / "cache", "abc", {"train": held, "valid": held}, {})
     assert cache.load(tmp_path / "cache", "abc") is not None
     assert [entry.name for entry in (tmp_path / "cache").iterdir()] == ["abc"]
-    assert json.loads((tmp_path / "cache" / "abc" / cache.DOCUMENT).read_text()).keys() == {cache.FILES}
+    assert json.loads((tmp_path / "cache" / "abc" / cache.DOCUMENT).read_text()).keys() == {cache.FILES, cache.CODE}
 
 
 def test_answers_that_say_nothing_are_said_and_a_row_of_them_is_left_out(llama: Path, tmp_path: Path) -> None:

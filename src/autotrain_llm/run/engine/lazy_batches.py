@@ -17,12 +17,16 @@ class LazyBatches(DataLoader[Any]):
         super().__init__(_Made(make, count), batch_sampler=self.numbers, collate_fn=collate)
 
     def set_epoch(self, epoch: int) -> None:
-        self.numbers.epoch = epoch
+        self.numbers.set_epoch(epoch)
 
 
 class _Numbers(Sampler[list[int]]):
     def __init__(self, count: int) -> None:
         self.count, self.epoch = count, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """accelerate calls this one where it skips the first batches of a resumed run."""
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return self.count

@@ -69,10 +69,10 @@ def prompts(tmp_path: Path) -> Path:
 
 
 def checked(data: Path, model: Path, **flags: Any) -> Checked:
-    """A check that draws no finding."""
+    """A check that finds no more than that the scores may all be equal."""
     said = parse_kwargs(command(data, model, **flags))
     found = preflight(resolve(said.values), said.findings)
-    assert found.plan is not None and found.findings == ()
+    assert found.plan is not None and {finding.code for finding in found.findings} <= {"P748", "P812"}
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from autotrain_llm.app.folders import Folders
 from autotrain_llm.app.values import OFFERED, FormCommand, as_text, read_form
-from autotrain_llm.checks.autofix import as_yaml, config_values
+from autotrain_llm.checks.autofix import as_yaml
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.stages import NAME, STAGE_NAME, STAGES, Pipeline, Stage, parameter_of, pipeline_of
 from autotrain_llm.declare.document import mapping
@@ -43,10 +43,7 @@ class StagedForm:
 
     def text(self) -> str:
         """The config, without secrets."""
-        stages = [
-            {NAME: name, **config_values(command.values)}
-            for name, command in zip(self.names, self.commands, strict=True)
-        ]
+        stages = [{NAME: name, **command.keys()} for name, command in zip(self.names, self.commands, strict=True)]
         return without_credentials(as_yaml({"output_dir": self.folder, STAGES: stages}))
 
     def command(self) -> str:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from autotrain_llm.app.folders import Folders, Outside
-from autotrain_llm.checks.autofix import config_text, typed_flags
+from autotrain_llm.checks.autofix import as_yaml, config_values, typed_flags
 from autotrain_llm.checks.rules.app import OUTSIDE_OF_FOLDERS
 from autotrain_llm.config.arguments import ParsedArguments, parse_kwargs
 from autotrain_llm.config.registry import PARAMS
+from autotrain_llm.config.unread import keys_of
 from autotrain_llm.declare.finding import Finding
 from autotrain_llm.declare.param import Param
 from autotrain_llm.declare.showable import without_credentials
@@ -55,17 +56,28 @@ class FormCommand:
         return self.arguments.findings
 
     def text(self) -> str:
-        """The command to copy; a secret is the name of a variable."""
+        """The command to copy, with what can't be read too; a secret is the name of a variable."""
         flags = typed_flags({name: without_point(value) for name, value in self.values.items()})
+        flags += [item.in_command() for item in self.arguments.unread]
         return " \\\n  ".join(["autotrain llm", *map(without_credentials, flags)])
 
     def config(self) -> str:
-        """The YAML of a config file, without secrets."""
-        return without_credentials(config_text(self.values)) if self.values else ""
+        """The YAML of a config file, with what can't be read too."""
+        keys = self.keys()
+        return without_credentials(as_yaml(keys)) if keys else ""
+
+    def keys(self) -> dict[str, Any]:
+        """The keys of a config file, without secrets."""
+        values = config_values(self.values)
+        return values | keys_of(self.arguments.unread, values)
 
     def words(self) -> list[str]:
         """The words of the process after `autotrain llm`, each flag with its value in one."""
-        return [_word(PARAMS[name], value) for name, value in self.values.items() if name not in ENVIRONMENT]
+        unread = [f"--{item.name}={item.raw}" for item in self.arguments.unread if item.name not in ENVIRONMENT]
+        return [
+            *(_word(PARAMS[name], value) for name, value in self.values.items() if name not in ENVIRONMENT),
+            *unread,
+        ]
 
     def environment(self) -> dict[str, str]:
         """The variables that the process gets besides those of this one."""

@@ -16,6 +16,7 @@ from autotrain_llm.config.arguments import ParsedArguments, parse_changes
 from autotrain_llm.config.layers import Layer
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import COMMAND_LINE, CONFIG_FILE, resolve_layers
+from autotrain_llm.config.unread import Unread, keys_of
 from autotrain_llm.declare.finding import ERROR, Finding, Refused, in_words, typed
 from autotrain_llm.declare.param import Param
 from autotrain_llm.declare.record import Record
@@ -28,8 +29,8 @@ ROUNDS = 10
 
 
 class Fixed(Record):
-    """A corrected command: its values by source, the findings whose fixes were applied, the check of the result, and the flags that are still
-    wrong, as they were written."""
+    """A corrected command: its values by source, the findings whose fixes were applied, the check of the result, and the flags and the keys of the file
+    that are still wrong, as they were written: no word of the user's is lost."""
 
     command_line: dict[str, Any]
     from_file: dict[str, Any]
@@ -37,7 +38,8 @@ class Fixed(Record):
     file_changed: bool
     applied: tuple[Finding, ...]
     checked: Checked
-    unread: tuple[str, ...] = ()
+    unread: tuple[Unread, ...] = ()
+    unread_in_file: tuple[Unread, ...] = ()
 
     def command(self, written: str | None = None) -> str:
         """The corrected command. `written` is a config file that has all values now but secrets, which stay in the command."""
@@ -54,14 +56,19 @@ class Fixed(Record):
                 if value is not None or PARAMS[name].default is not None
             }
             values = {**in_file, **{name: value for name, value in values.items() if name != "config"}}
-        return " ".join(["autotrain llm", *typed_flags(values), *self.unread])
+        in_file = self.unread_in_file if written is None and self.file_changed else ()
+        unread = [item.in_command() for item in (*self.unread, *in_file)]
+        flags = [words for words in unread if words.startswith("-")]
+        stray = [words for words in unread if words not in flags]  # before all flags, where they are no value of one
+        return " ".join(["autotrain llm", *stray, *typed_flags(values), *flags])
 
     def as_json(self, written: str | None = None) -> dict[str, Any]:
         return {"command": self.command(written), "applied": applied_json(self.applied)}
 
     def write_config(self, path: str) -> None:
-        """Write all values as YAML, without secrets. Raises Refused if it can't be written."""
-        write_or_refuse(path, "write_config", config_text({**self.from_file, **self.command_line}))
+        """Write all values as YAML, without secrets, and the keys of the file that are still wrong. Raises Refused if it can't be written."""
+        values = config_values({**self.from_file, **self.command_line})
+        write_or_refuse(path, "write_config", as_yaml(values | keys_of(self.unread_in_file, values)))
 
 
 def typed_flags(values: Mapping[str, Any]) -> list[str]:
@@ -154,9 +161,10 @@ def fix(arguments: ParsedArguments, from_file: ParsedArguments) -> Fixed:
         checked = checked_again()
     remaining = {_identity(finding) for finding in checked.findings}
     lasting = tuple(finding for finding in applied if _identity(finding) not in remaining)
-    fixed_names = {name for finding in lasting for name in finding.parameters}
-    unread = tuple(words for name, words in arguments.unread.items() if name not in fixed_names)
-    return Fixed(command_line, in_file, path, file_changed, lasting, checked, unread)
+    left, left_in_file = (
+        tuple(item for item in source.unread if item.finding in reading) for source in (arguments, from_file)
+    )
+    return Fixed(command_line, in_file, path, file_changed, lasting, checked, left, left_in_file)
 
 
 def fixable(findings: Sequence[Finding], given: Mapping[str, Any]) -> list[Finding]:

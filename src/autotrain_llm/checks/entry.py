@@ -24,7 +24,10 @@ def read_config_file(given: Mapping[str, Any]) -> ParsedArguments:
     try:
         return read_config(path, given)
     except Refused as refused:
-        return ParsedArguments(findings=list(refused.findings))
+        unread = ParsedArguments()
+        for finding in refused.findings:
+            unread.leave(finding, "config", path)
+        return unread
 
 
 def read_stages(arguments: ParsedArguments) -> Pipeline | None:

@@ -23,8 +23,8 @@ SWITCHES = frozenset(name for name, param in PARAMS.items() if param.kind == "sw
 OPTIONAL_VALUE = SWITCHES | {accepted.name for accepted in ACCEPTED}
 
 
-def join(words: Sequence[str], findings: list[Finding], has_positional: bool = False) -> list[str]:
-    """The words with every flag spelt with dashes and joined to its value; errors are added to `findings`. With `has_positional`, a word after a
+def join(words: Sequence[str], found: list[tuple[Finding, str]], has_positional: bool = False) -> list[str]:
+    """The words with every flag spelt with dashes and joined to its value; findings are added to `found`, each with the words that are left out. With `has_positional`, a word after a
     switch can be one of its own: `chat --offline runs/mine`."""
     joined: list[str] = []
     position = 0
@@ -32,7 +32,8 @@ def join(words: Sequence[str], findings: list[Finding], has_positional: bool = F
         word = plain_dashes(words[position])
         if word != words[position]:
             message = f"{words[position].partition('=')[0]} begins with a long dash; a flag begins with two hyphens"
-            findings.append(_finding(message, word.partition("=")[0], name_of(word.partition("=")[0]), "P104"))
+            fix, name = word.partition("=")[0], name_of(word.partition("=")[0])
+            found.append((_finding(message, fix, name, "P104"), ""))
         position += 1
         if not is_flag(word):
             joined += [] if word == "--" else [word]
@@ -44,8 +45,10 @@ def join(words: Sequence[str], findings: list[Finding], has_positional: bool = F
             position += 1
         elif not equals and has_positional and name_of(flag) in SWITCHES:
             value, equals = "true", "="  # argparse would take the next word for its value
-        joined.extend(_one_word(flag, value if equals else None, findings))
-    findings.extend(_given_twice(joined))
+        left: list[Finding] = []
+        joined.extend(_one_word(flag, value if equals else None, left))
+        found.extend((finding, f"{flag}={value}" if equals else flag) for finding in left)
+    found.extend((finding, "") for finding in _given_twice(joined))
     return joined
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,12 @@ def read(words: Sequence[str], trainer: str | None = None, positional: str | Non
     """Parse the words after `autotrain llm`; faults become findings of the result. `trainer` is the one that a config file names. A word that
     belongs to no flag is the value of `positional`, if it is not given by its flag."""
     arguments = ParsedArguments(trainer=trainer)
-    joined = join(words, arguments.findings, has_positional=positional is not None)
+    found: list[tuple[Finding, str]] = []
+    joined = join(words, found, has_positional=positional is not None)
+    arguments.findings.extend(finding for finding, left_out in found if not left_out)
+    for finding, left_out in found:
+        if left_out:
+            arguments.leave(finding, words=shlex.quote(left_out))
     typed = {word.partition("=")[0] for word in joined}
     given, rest = build_parser(typed).parse_known_args(joined)
     arguments.beside = {_bare(word): word.partition("=")[2] for word in joined if is_flag(word)}
@@ -72,7 +77,7 @@ def read(words: Sequence[str], trainer: str | None = None, positional: str | Non
         arguments.set(positional, stray)
         rest.remove(stray)
         joined.remove(stray)
-    arguments.findings.extend(_left_over(rest, joined, arguments))
+    _leave_the_rest(rest, joined, arguments)
     return arguments
 
 
@@ -87,14 +92,14 @@ def _other_names(words: Sequence[str]) -> dict[str, str]:
     return written
 
 
-def _left_over(rest: Sequence[str], joined: Sequence[str], arguments: ParsedArguments) -> Iterator[Finding]:
-    """Findings for the words that argparse did not recognise: one for each unknown flag, and one for the stray words after each flag.
+def _leave_the_rest(rest: Sequence[str], joined: Sequence[str], arguments: ParsedArguments) -> None:
+    """Leave the words that argparse did not recognise: a finding for each unknown flag, and one for the stray words after each flag.
 
     Names that are known from other tools are read first, because what they stand for is given: no guess about another name replaces it.
     """
     assignments, stray = _words_without_flag(rest, joined)
     flags = list(filter(is_flag, rest))
-    found: dict[int, Finding] = {}
+    found: dict[int, tuple[Finding, str, str]] = {}
     meant: dict[str, Any] = {}
     for position, word in sorted(enumerate(flags), key=lambda item: not is_known_elsewhere(_bare(item[1]))):
         flag, equals, value = word.partition("=")
@@ -104,20 +109,18 @@ def _left_over(rest: Sequence[str], joined: Sequence[str], arguments: ParsedArgu
             continue
         if equals and name in ALIASES and PARAMS[ALIASES[name]].kind == "list":
             value = ",".join([value, *stray.pop(word, ())])
-        if ALIASES.get(name) != "token":
-            arguments.unread[name] = f"{flag} {shlex.quote(value)}" if equals else flag
         finding = unknown(
             name, flag, value if equals else None, given=meant | arguments.known(), beside=arguments.beside
         )
         meant |= {other: item for other, item in finding.changes.items() if other != "trainer"}
-        found[position] = finding
-    yield from (found[position] for position in sorted(found))
+        found[position] = finding, name, f"{flag} {shlex.quote(value)}" if equals else flag
+    for _, (finding, name, typed) in sorted(found.items()):
+        arguments.leave(finding, name, words=typed)
     for word, assigned, value in assignments:
         name = assigned.replace("-", "_")
-        arguments.unread[name] = shlex.quote(word)
-        yield unknown(name, f"{assigned}=", value, given=arguments.known())
+        arguments.leave(unknown(name, f"{assigned}=", value, given=arguments.known()), name, words=shlex.quote(word))
     for flag, words in stray.items():
-        yield _stray_words(flag, words)
+        arguments.leave(_stray_words(flag, words), words=shlex.join(words))
 
 
 def _bare(word: str) -> str:

@@ -21,6 +21,7 @@ from autotrain_llm.config.aliases import (
 from autotrain_llm.config.foreign_names import trainer_meant, unknown
 from autotrain_llm.config.layers import NOWHERE, Layer, Origin
 from autotrain_llm.config.registry import ANSWERING, PARAMS, TRAINERS
+from autotrain_llm.config.unread import Unread
 from autotrain_llm.declare.convert import FALSE, BadValue, convert, mended
 from autotrain_llm.declare.finding import WARNING, Finding, typed
 from autotrain_llm.declare.nearest import nearest
@@ -32,6 +33,8 @@ from autotrain_llm.declare.text import plain
 class ParsedArguments:
     """Converted values by parameter, and findings about what could not be converted.
 
+    What is given becomes a value, or is left unread with the finding about it: `leave` adds both, so that neither is lost.
+
     `trainer` is the one that a source of lower precedence names, if this one doesn't: some names of other tools depend on it. `over` are the values
     of a source that takes precedence.
     """
@@ -40,9 +43,7 @@ class ParsedArguments:
         self, findings: Iterable[Finding] = (), trainer: str | None = None, over: Mapping[str, Any] = EMPTY
     ) -> None:
         self.values: dict[str, Any] = {}
-        self.unread: dict[
-            str, str
-        ] = {}  # by name, the flags of the command line that gave a finding and no value, as they were written
+        self.unread: list[Unread] = []
         self.origins: dict[str, Origin] = {}  # of values that a file sets, or that were given under another name
         self.findings: list[Finding] = list(findings)
         self.beside: Mapping[str, Any] = {}  # all names of this source, with their values as they were written
@@ -51,6 +52,11 @@ class ParsedArguments:
     @property
     def layer(self) -> Layer:
         return Layer(self.values, self.origins)
+
+    def leave(self, finding: Finding, name: str = "", raw: Any = None, words: str = "") -> None:
+        """Add the finding about something that was given, which is not carried out."""
+        self.findings.append(finding)
+        self.unread.append(Unread(finding, name, raw, words))
 
     def set(self, name: str, raw: Any, written: str = "", file: str | None = None) -> None:
         """Set a parameter, named in any spelling, to a raw value; `written` is how the user wrote the name (`--dpo_beta`, `params.lr`)."""
@@ -65,7 +71,7 @@ class ParsedArguments:
             self._set_accepted(ACCEPTED_BY_NAME[parameter], raw, written, file)
         else:
             finding = unknown(name, written, raw, file, self.known(), self.beside)
-            self.findings.append(finding)
+            self.leave(finding, name, raw)
             self._trainer = self._trainer or finding.changes.get("trainer")  # `rl: kto`, on which `rl_beta` depends
         self._note_origin(parameter, Origin(file, None if _names(written, parameter) else written.strip("'")))
 
@@ -101,9 +107,7 @@ class ParsedArguments:
             finding = (
                 _of_meaning(param, raw, meaning, file) if meaning else _bad_value(param, raw, fault, file, self.beside)
             )
-            self.findings.append(finding)
-            if file is None and not param.secret:
-                self.unread[param.name] = typed(param.name, raw)
+            self.leave(finding, param.name, raw, typed(param.name, raw))
             return
         if str(raw) in param.replaced_choices:
             self.findings.append(
@@ -124,17 +128,16 @@ class ParsedArguments:
         if name in TRAINERS:
             self.values["trainer"] = name
         elif name == "distillation":
-            self.findings.append(
-                Finding(
-                    "--trainer distillation was removed: distillation combines with a trainer",
-                    fix="--trainer sft --use-distillation --teacher-model <name or path>",
-                    parameters=("trainer",),
-                    file=file,
-                    code="P103",
-                )
+            finding = Finding(
+                "--trainer distillation was removed: distillation combines with a trainer",
+                fix="--trainer sft --use-distillation --teacher-model <name or path>",
+                parameters=("trainer",),
+                file=file,
+                code="P103",
             )
+            self.leave(finding, "trainer", raw)
         else:
-            self.findings.append(_unknown_trainer(name, file))
+            self.leave(_unknown_trainer(name, file), "trainer", raw)
 
     def _set_accepted(self, accepted: Accepted, raw: Any, written: str, file: str | None) -> None:
         """Apply a flag of another tool; it does not override parameters that are given directly, and adds to a list."""
@@ -148,16 +151,15 @@ class ParsedArguments:
                 self.values[name] = value
                 self._note_origin(name, Origin(file, written.strip("'")))
         if accepted.warning and not switched_off and word not in accepted.harmless:
-            self.findings.append(
-                Finding(
-                    f"{accepted.flag}: {accepted.warning}",
-                    changes={accepted.name: None},
-                    severity=WARNING,
-                    parameters=(accepted.name,),
-                    file=file,
-                    code="P110",
-                )
+            finding = Finding(
+                f"{accepted.flag}: {accepted.warning}",
+                changes={accepted.name: None},
+                severity=WARNING,
+                parameters=(accepted.name,),
+                file=file,
+                code="P110",
             )
+            self.leave(finding, accepted.name, raw)
 
 
 COUNT_STEPS = ("eval_steps", "save_steps", "logging_steps")

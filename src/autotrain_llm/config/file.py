@@ -159,7 +159,7 @@ def _entries(part: ConfigPart, arguments: ParsedArguments) -> Iterator[Entry]:
         if param is not None and param.command and not (param.in_files or param.answering):
             message = f"{entry.where} is an option of the command and can't be in a config file"
             fix = f"{param.flag} on the command line"
-            arguments.findings.append(Finding(message, fix, (param.name,), file=path, code="P105"))
+            arguments.leave(Finding(message, fix, (param.name,), file=path, code="P105"), entry.name, entry.value)
         else:
             yield entry
 
@@ -182,7 +182,7 @@ def _latest(entries: Iterable[Entry], arguments: ParsedArguments) -> list[Entry]
         if other is not None and other.file == entry.file:
             message = f"--config {entry.file} has {other.where} and {entry.where}, which are the same parameter"
             finding = Finding(message, "keep one of the two", (parameter,), file=entry.file, code="P106")
-            arguments.findings.append(finding)
+            arguments.leave(finding, entry.name, entry.value)
         else:
             latest[parameter] = entry
     return list(latest.values())
@@ -196,7 +196,7 @@ def _set(entry: Entry, arguments: ParsedArguments) -> None:
     variable = _variable(entry.value)
     known = {**os.environ, **{key: value for key, value in arguments.beside.items() if key == variable}}
     if variable is not None and variable not in known:
-        arguments.findings.append(_unset(variable, entry))
+        arguments.leave(_unset(variable, entry), entry.name, entry.value, f'--{entry.name} "{entry.value.strip()}"')
         return
     value = entry.value if variable is None else known[variable]
     arguments.set(entry.name, value, written=f"{entry.where!r}", file=entry.file)

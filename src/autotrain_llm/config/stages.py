@@ -13,9 +13,10 @@ from typing import Any
 
 from autotrain_llm.config.aliases import RENAMED
 from autotrain_llm.config.arguments import ParsedArguments
-from autotrain_llm.config.file import ConfigPart, parse_parts, parts_of, with_bases
+from autotrain_llm.config.file import EXTENDS, ConfigPart, parse_parts, parts_of, with_bases
 from autotrain_llm.config.layers import Origin
 from autotrain_llm.config.registry import PARAMS
+from autotrain_llm.config.unread import Unread
 from autotrain_llm.declare.document import lines_of, load_yaml
 from autotrain_llm.declare.finding import Finding, Refused
 from autotrain_llm.declare.nearest import nearest
@@ -61,12 +62,13 @@ class Stage(Record):
 
 
 class Pipeline(Record):
-    """A config of stages. `findings` are those of reading it."""
+    """A config of stages. `findings` are those of reading it, `unread` what stands above the stages and is not carried out."""
 
     path: str
     folder: Path
     stages: tuple[Stage, ...]
     findings: tuple[Finding, ...] = ()
+    unread: tuple[Unread, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -78,20 +80,21 @@ class Pipeline(Record):
 
 
 def read_pipeline(
-    path: str, output_dir: str | None = None, written: Sequence[Mapping[str, Any]] | None = None
+    path: str, output_dir: str | None = None, written: Mapping[str, Any] | None = None
 ) -> Pipeline | None:
     """Read a config of stages; None if the file has none, or can't be read: reading it as the config of one run says why. Raises Refused if a
-    file that a stage extends can't be read. `output_dir` is that of the command line; `written` are stages to read in place of those in the
+    file that a stage extends can't be read. `output_dir` is that of the command line; `written` is read in place of what is in the
     file."""
     try:
         parts = parts_of(path)
     except Refused:
         return None
+    if written is not None:
+        parts[-1] = parts[-1].replace(document={key: value for key, value in written.items() if key != EXTENDS})
     with_stages = [part for part in parts if STAGES in part.document]
     if not with_stages:
         return None
     own = with_stages[-1]
-    own = own if written is None else own.replace(document={**own.document, STAGES: list(written)})
     return _Reader(path, parts, own, output_dir, _lines_in(own.file)).read()
 
 
@@ -138,7 +141,7 @@ class _Reader:
             self._stage(index, name, written, where, names, above)
             for index, (name, written, where) in enumerate(entries)
         )
-        return Pipeline(self.path, self.folder, stages, tuple(self.findings))
+        return Pipeline(self.path, self.folder, stages, tuple(self.findings), tuple(above.unread))
 
     @cached_property
     def lines_above(self) -> dict[str, int]:

@@ -127,8 +127,8 @@ def test_flags_are_checked_at_once_beside_their_fields_with_a_button_for_a_certa
     found = pages.post("/compose/flags", {"values": {"trainer": "sft", "dpo_beta": "0.2", "lr": "1e-4,"}})
     assert found["fields"]["lr"]["error"] and not found["fields"]["dpo_beta"]["error"]
     assert "Apply" in found["fields"]["lr"]["html"] and "--lr 1e-4" in found["fields"]["lr"]["html"]
-    assert found["command"] == "autotrain llm \\\n  --trainer sft \\\n  --dpo-beta 0.2"
-    assert found["config"] == "trainer: sft\ndpo_beta: 0.2\n"
+    assert found["command"] == "autotrain llm \\\n  --trainer sft \\\n  --dpo-beta 0.2 \\\n  --lr 1e-4,"
+    assert found["config"] == "trainer: sft\ndpo_beta: 0.2\nlr: 1e-4,\n"
 
 
 def test_the_fix_of_a_finding_is_in_the_fields_that_are_made_again(pages):

@@ -56,8 +56,8 @@ class Fixed(Record):
                 if value is not None or PARAMS[name].default is not None
             }
             values = {**in_file, **{name: value for name, value in values.items() if name != "config"}}
-        in_file = self.unread_in_file if written is None and self.file_changed else ()
-        unread = [item.in_command() for item in (*self.unread, *in_file)]
+        from_file = self.unread_in_file if written is None and self.file_changed else ()
+        unread = [item.in_command() for item in (*self.unread, *from_file)]
         flags = [words for words in unread if words.startswith("-")]
         stray = [words for words in unread if words not in flags]  # before all flags, where they are no value of one
         return " ".join(["autotrain llm", *stray, *typed_flags(values), *flags])

@@ -62,7 +62,8 @@ def fix_stages(pipeline: Pipeline, arguments: ParsedArguments) -> FixedStages:
     tried: set[tuple[str, str]] = set()
     for _ in range(ROUNDS):
         checked = check_stages(pipeline, arguments)
-        possible = [*_fixable_above(pipeline, document, arguments)] or [*_fixable(checked, arguments)]
+        above: list[tuple[int | None, Finding]] = [*_fixable_above(pipeline, document, arguments)]
+        possible = above or [*_fixable(checked, arguments)]
         chosen = [(index, finding) for index, finding in possible if _identity(finding) not in tried]
         if not chosen:
             break

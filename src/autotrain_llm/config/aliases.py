@@ -109,6 +109,7 @@ NEGATED = {
 BY_TRAINER: dict[str, tuple[str, ...]] = {
     "beta": ("dpo_beta", "kto_beta", "orpo_alpha", "rl_kl_coef"),
     "rl_beta": ("dpo_beta", "kto_beta", "orpo_alpha", "rl_kl_coef"),
+    "pref_beta": ("dpo_beta", "kto_beta", "orpo_alpha"),
     "loss_type": ("dpo_loss", "rl_advantage", "distill_loss"),
     "alpha": ("orpo_alpha", "distill_alpha"),
     "loss": ("dpo_loss", "rl_advantage", "distill_loss"),
@@ -126,6 +127,7 @@ ACCEPTED_BY_TRAINER = ("beta",)
 # Of these, the parameter that another tool means by the name, for the trainers that read it; any other is only the nearest.
 CERTAIN_BY_TRAINER = {
     "beta": ("dpo_beta", "kto_beta", "orpo_alpha", "rl_kl_coef"),
+    "pref_beta": ("dpo_beta", "kto_beta"),
     "loss_type": ("dpo_loss",),
     "temperature": ("rl_temperature",),
     "top_k": ("rl_top_k",),
@@ -330,8 +332,10 @@ WHY_NOT = {
         "apply_chat_template use_hf_tokenizer_chat_template multiturn"
     ),
     "the tokens come from the tokenizer's files, which can be edited": (
-        "pad_token special_tokens resize_vocab eos_token bos_token add_special_tokens add_bos_token "
-        "use_fast_tokenizer tokenizer_use_fast add_tokens"
+        "pad_token special_tokens eos_token bos_token add_bos_token use_fast_tokenizer tokenizer_use_fast"
+    ),
+    "--tokenizer FOLDER names a tokenizer with more tokens, for which the embedding gets rows, and --trainable-tokens trains them beside an adapter": (
+        "new_special_tokens resize_vocab add_special_tokens add_tokens"
     ),
     "an adapter trains and saves a new head, and with --trainable-tokens the rows of single tokens; whole matrices are trained without --peft": (
         "modules_to_save lora_modules_to_save additional_target"

@@ -107,7 +107,8 @@ class ParsedArguments:
             finding = (
                 _of_meaning(param, raw, meaning, file) if meaning else _bad_value(param, raw, fault, file, self.beside)
             )
-            self.leave(finding, param.name, raw, typed(param.name, raw))
+            is_text = isinstance(raw, str) and not raw.startswith("-")
+            self.leave(finding, param.name, raw, typed(param.name, raw) if is_text else "")
             return
         if str(raw) in param.replaced_choices:
             self.findings.append(

@@ -195,9 +195,11 @@ FAMILIES: dict[str, str] = {
         "thinking_* add_non_thinking_prefix disable_ignore_empty_think template_backend use_chat_template chat_template_args "
         "default_system_message split_thinking template_thinking_key tool_format agent_template continue_final_message"
     ),
+    "new_special_tokens": (
+        "added_tokens_* additional_special_tokens new_special_tokens_* init_special_tokens* resize_token_* resize_model_vocab mean_resizing_embeddings"
+    ),
     "pad_token": (
-        "added_tokens_* additional_special_tokens new_special_tokens* init_special_tokens* unk_token split_special_tokens "
-        "resize_token_* resize_model_vocab mean_resizing_embeddings shrink_embeddings fix_untrained_tokens fix_tokenizer tokenizer_legacy "
+        "unk_token split_special_tokens shrink_embeddings fix_untrained_tokens fix_tokenizer tokenizer_legacy "
         "tokenizer_use_* disable_fast_tokenizer eot_tokens tokens pad_token_* eos_token_* bos_token_* special_tokens.*"
     ),
     "mask_history": "loss_scale is_binary_loss_scale train_on_last_step_only mask_prompt_history",

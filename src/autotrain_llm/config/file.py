@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from autotrain_llm.config.aliases import BLOCKS, IN_SECTIONS, NEAREST, NO_COUNTERPART, RENAMED, of_section
 from autotrain_llm.config.arguments import ParsedArguments, known_first, outside_of_blocks
 from autotrain_llm.config.foreign_names import is_known_elsewhere
+from autotrain_llm.config.other_defaults import other_defaults
 from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.declare.document import load_json, load_yaml
 from autotrain_llm.declare.finding import WARNING, Finding, Refused
@@ -137,6 +138,9 @@ def parse_parts(parts: Sequence[ConfigPart], over: Mapping[str, Any] = EMPTY) ->
     others = [entry for entry in entries if entry not in of_trainer]
     for entry in sorted(_latest(others, arguments), key=lambda entry: known_first(entry.name)):
         _set(entry, arguments)
+    of_others = other_defaults(arguments, parts[-1].file) if arguments.unread else None
+    if of_others is not None:
+        arguments.findings.append(of_others)
     return arguments
 
 

@@ -100,13 +100,8 @@ def unknown(
         message = f"there is no parameter {written} {raw}: how rows are written is recognised from them"
         return Finding(message, f"leave {written} out", (name,), file=file, code="P104")
     parameter = _parameter_meant(name, raw, trainer)
-    if parameter and name in BY_TRAINER and not _reads(trainer, parameter):
-        is_valid = raw is not None and _change_to(PARAMS[parameter], raw)
-        flag = typed(parameter, raw) if is_valid else flag_of(parameter)
-        others = " or ".join(other.name for other in trainers_that_read(parameter))
-        message = f"{written} is called {flag_of(parameter)} here, which {trainer} does not read"
-        fix = f"leave {written} out, or {flag} with --trainer {others}"
-        return Finding(message, fix, (name,), file=file, code="P102")
+    if parameter and trainer and (name in BY_TRAINER or name in ALIASES) and not _reads(trainer, parameter):
+        return _not_read(name, written, parameter, raw, file, given)
     if parameter:
         return _renamed(name, written, PARAMS[parameter], raw, file, given)
     message = f"there is no parameter {written}"
@@ -123,6 +118,22 @@ def unknown(
     message += f"; did you mean {flag_of(close)}?" if close else ""
     listing = None if close else "autotrain llm --help   lists the parameters"
     return Finding(message, listing, changes=changes, guess=meant, parameters=(name,), file=file, code="P104")
+
+
+def _not_read(name: str, written: str, parameter: str, raw: Any, file: str | None, given: Mapping[str, Any]) -> Finding:
+    """The finding for another tool's name of a parameter that the trainer does not read: what it reads instead, or the trainers that read it."""
+    message = f"{written} is called {flag_of(parameter)} here, which {given['trainer']} does not read"
+    counterpart = next((other for other in PARAMS[parameter].counterparts if _reads(given["trainer"], other)), None)
+    if counterpart is not None:
+        meant = _change_to(PARAMS[counterpart], raw)
+        is_usable = meant and not _fault_of_value(PARAMS[counterpart], raw) and not _replaced(meant, given)
+        message += f"; {flag_of(counterpart)} is what it reads instead"
+        guess, fix = (meant, None) if is_usable else (EMPTY, f"leave {written} out")
+        return Finding(message, fix, (name,), file=file, guess=guess, code="P102")
+    is_valid = raw is not None and _change_to(PARAMS[parameter], raw)
+    flag = typed(parameter, raw) if is_valid else flag_of(parameter)
+    others = " or ".join(other.name for other in trainers_that_read(parameter))
+    return Finding(message, f"leave {written} out, or {flag} with --trainer {others}", (name,), file=file, code="P102")
 
 
 def _of_parts(
@@ -312,7 +323,7 @@ def _renamed(
         details = f", which has no {lost}" if param.kind == "list" else f", which has no {plain(raw)}: {lost}"
     elif param.name == "trainer" and isinstance(raw, str) and not is_certain and suggestion:
         details = f", which has no {raw}: {in_words(suggestion)} comes nearest"
-    elif param.choices and isinstance(raw, str) and not is_certain and suggestion:
+    elif param.choices and isinstance(raw, str) and not is_certain and suggestion.get(param.name, raw) != raw:
         details = f", which has no {raw}"
     replaced = _replaced(suggestion, given)
     if replaced or (not suggestion and given.get(param.name) is not None):
@@ -374,15 +385,20 @@ def _fault_of_value(param: Param, value: Any) -> str:
     return missing if is_name and not Path(value).exists() else ""
 
 
+COLUMNS_ARE_RECOGNISED = "columns and turns are recognised by their names, or named with --text-column"
+
+
 def _left_of_a_list(raw: Any) -> str:
     """What is said of the settings in a list of data sets, as axolotl writes it, besides their paths."""
     settings = (
         dict.fromkeys(key for part in raw if isinstance(part, dict) for key in part) if isinstance(raw, list) else {}
     )
-    others = [key for key in settings if key not in PATHS]
-    if not others:
-        return ""
-    return f", which takes no {', '.join(others)}: columns and turns are recognised by their names, or named with --text-column"
+    others: dict[str, list[str]] = {}
+    for key in settings:
+        if key not in PATHS:
+            others.setdefault(why_not(str(key)) or COLUMNS_ARE_RECOGNISED, []).append(str(key))
+    clauses = [f"no {', '.join(keys)}: {reason}" for reason, keys in others.items()]
+    return f", which takes {'; '.join(clauses)}" if clauses else ""
 
 
 FILLERS = frozenset(["trl", "lora", "qlora", "peft", "full", "trainer", "training", "train", "llm", "autotrain"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from autotrain_llm.config.registry import TRAINERS
+from autotrain_llm.declare.convert import FALSE, TRUE
 from autotrain_llm.declare.document import load_json
 from autotrain_llm.declare.text import plain
 from autotrain_llm.params.distributed import FULL, PARAMETERS
@@ -155,6 +156,26 @@ def _longest_prompt(raw: Any, given: Mapping[str, Any], beside: Mapping[str, Any
     return Parts({"block_size": int(raw)}) if trainer and trainer.samples and str(raw).isdecimal() else None
 
 
+def _loss_scale(raw: Any, given: Mapping[str, Any], beside: Mapping[str, Any]) -> Parts | None:
+    """ms-swift's names of what is trained on."""
+    if str(raw) == "all":
+        trainer = TRAINERS.get(str(given.get("trainer") or "sft"))
+        return Parts({"response_only_loss": False}) if trainer and trainer.reads("response_only_loss") else None
+    if str(raw) == "default":
+        return Parts({}, ("every answer is trained on, with the same weight, as `default` has it",))
+    return None
+
+
+def _scaled_rewards(raw: Any, given: Mapping[str, Any], beside: Mapping[str, Any]) -> Parts | None:
+    """TRL divides by the standard deviation of the group, of the batch, or not."""
+    trainer = TRAINERS.get(str(given.get("trainer") or ""))
+    if trainer is None or not trainer.reads("rl_advantage"):
+        return None
+    if str(raw).lower() in (*FALSE, "none"):
+        return Parts({"rl_advantage": "dr_grpo"})
+    return Parts({"rl_advantage": "grpo"}) if str(raw).lower() in (*TRUE, "group") else None
+
+
 def _tokens(raw: Any, given: Mapping[str, Any], beside: Mapping[str, Any]) -> Parts | None:
     """PEFT takes ids, or ids for each matrix."""
     settings = _mapping(raw)
@@ -202,6 +223,8 @@ TRANSLATED: dict[str, Translate] = {
     "fsdp": _fsdp,
     "data.train_batch_size": _prompts_of_a_rollout,
     "data.max_prompt_length": _longest_prompt,
+    "loss_scale": _loss_scale,
+    "scale_rewards": _scaled_rewards,
     "trainable_token_indices": _tokens,
     "peft_trainable_token_indices": _tokens,
     "split": _split,

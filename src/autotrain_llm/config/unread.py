@@ -25,7 +25,8 @@ class Unread(Record):
         """The words of a command that give it again; a secret is a variable."""
         if self._variable:
             return f'--{self.name} "{self._variable}"'
-        return self.words or f"--{self.name} {_quoted(self.raw)}"
+        joined = "=" if str(self.raw).startswith("-") else " "  # `-1e` would be read as a flag
+        return self.words or f"--{self.name}{joined}{_quoted(self.raw)}"
 
     def in_file(self) -> Any:
         """The value of its key in a config file; a secret is a variable."""

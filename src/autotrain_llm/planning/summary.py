@@ -72,13 +72,12 @@ def _what(plan: Plan) -> list[Row]:
         rows.append((kind, ", ".join(model.labels), "cross entropy" if kind == "classes" else "mean squared error"))
     if adapter:
         targets = ", ".join(adapter.target_modules)
-        dropout = f", dropout {adapter.dropout:g}" if adapter.dropout != plan.parameters["lora_dropout"].value else ""
         begins = f", begins as {adapter.init}" if adapter.init else ""
         tokens = f", and the rows of {plural(len(adapter.tokens), 'token')}" if adapter.tokens else ""
         rows.append(
             (
                 "adapter",
-                f"{adapter.name} of rank {adapter.r} on {targets}{dropout}{begins}{tokens}",
+                f"{adapter.name} of rank {adapter.r} (alpha {adapter.alpha:g}, dropout {adapter.dropout:g}) on {targets}{begins}{tokens}",
                 _source(plan, "peft"),
             )
         )

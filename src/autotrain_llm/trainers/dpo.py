@@ -42,7 +42,6 @@ class Dpo:
         within=POSITIVE,
         search=log(0.01, 1.0),
         counterparts=("kto_beta", "orpo_alpha", "rl_kl_coef"),
-        aliases="pref_beta",
         on_resume=TAKES_EFFECT,
     )
     dpo_loss: str = param(

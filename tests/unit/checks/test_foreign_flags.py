@@ -373,7 +373,11 @@ def test_a_name_of_answering_means_something_else_to_a_training(name):
     for words in (["--trainer", "grpo"], ["--trainer", "sft"], []):
         training = read([*words, param.flag, value])
         (finding,) = training.findings
-        assert finding.code in ("P102", "P104") and name not in training.values and [item.name for item in training.unread] == [name]
+        assert (
+            finding.code in ("P102", "P104")
+            and name not in training.values
+            and [item.name for item in training.unread] == [name]
+        )
         assert finding == unknown(name, param.flag, value, given=training.values)
         assert param.flag not in (finding.fix or "").replace(f"leave {param.flag} out", "")
 

@@ -409,7 +409,8 @@ def test_a_byte_order_mark_is_no_part_of_a_config(tmp_path):
 
 def test_data_sets_with_settings_of_their_own_are_answered_with_their_path(tmp_path):
     (tmp_path / "run.yaml").write_text("datasets:\n  - path: ./rows.jsonl\n    type: chat_template\nadapter: lora\n")
-    found = {finding.parameters[0]: finding.fix for finding in read_config(str(tmp_path / "run.yaml")).findings}
+    findings = read_config(str(tmp_path / "run.yaml")).findings
+    found = {finding.parameters[0]: finding.fix for finding in findings if finding.code != "P163"}
     assert found == {"datasets": "--data-path ./rows.jsonl", "adapter": "--peft"}
 
 

@@ -99,6 +99,20 @@ FOREIGN_FLAG = declare_finding(
     WARNING,
     example=of_flags("--advanced"),
 )
+OTHER_DEFAULTS = declare_finding(
+    "P163",
+    """A config with another tool's names leaves out a parameter that this tool has another default for.
+
+    Why: the names are translated, and what the file does not say is trained with the defaults here: LLaMA-Factory scales an adapter by twice its rank, axolotl's
+    rate falls as a cosine, transformers has no warm-up.
+    Fix: give the values of the other tool, or go on with those here.
+    """,
+    WARNING,
+    example=of_config(
+        "stage: sft\nfinetuning_type: lora\nlora_rank: 64\n",
+        "trainer: sft\npeft: true\nlora_r: 64\nlora_alpha: 128\n",
+    ),
+)
 RENAMED_CHOICE = declare_finding(
     "P111",
     """A value was renamed; the new name is used.

@@ -58,9 +58,9 @@ class Fixed(Record):
             values = {**in_file, **{name: value for name, value in values.items() if name != "config"}}
         from_file = self.unread_in_file if written is None and self.file_changed else ()
         unread = [item.in_command() for item in (*self.unread, *from_file)]
-        flags = [words for words in unread if words.startswith("-")]
-        stray = [words for words in unread if words not in flags]  # before all flags, where they are no value of one
-        return " ".join(["autotrain llm", *stray, *typed_flags(values), *flags])
+        # Before all flags, where none of them is taken for the value of a switch; words without a flag first.
+        unread.sort(key=lambda words: words.startswith("-"))
+        return " ".join(["autotrain llm", *unread, *typed_flags(values)])
 
     def as_json(self, written: str | None = None) -> dict[str, Any]:
         return {"command": self.command(written), "applied": applied_json(self.applied)}

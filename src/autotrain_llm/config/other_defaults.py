@@ -1,7 +1,7 @@
 """What other tools train with where their configs say nothing, as far as it differs from the defaults here.
 
-Read in their public sources: transformers 5.23 `training_args.py`, TRL 1.16 `trainer/model_config.py`, LLaMA-Factory `hparams/finetuning_args.py` and `data_args.py`,
-axolotl `utils/schemas/training.py`, `peft.py` and `config.py`, ms-swift `llm/argument/train_args.py` and `tuner_args.py`. A default that is not known
+Read in their public sources: transformers 5.23 training_args.py, TRL 1.16 trainer/model_config.py, LLaMA-Factory hparams/finetuning_args.py and data_args.py,
+axolotl utils/schemas/training.py, peft.py and config.py, ms-swift llm/argument/train_args.py and tuner_args.py. A default that is not known
 for sure is left out.
 """
 

@@ -137,15 +137,16 @@ def study_name(config: Config) -> str:
 
     if config.sweep_name:
         return str(config.sweep_name)
-    compared = ("sweep_metric", "sweep_params")
-    names = [name for name in config.all_given() if name in compared or _names_the_study(PARAMS[name])]
+    names = [name for name in config.all_given() if names_the_study(PARAMS[name])]
     values = {name: config.value_of(name) for name in sorted(names)}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
     return f"{config.trainer}-{digest[:12]}"
 
 
-def _names_the_study(param: Param) -> bool:
+def names_the_study(param: Param) -> bool:
     """Whether a different value of the parameter makes a different study."""
+    if param.name in ("sweep_metric", "sweep_params"):
+        return True
     return param.in_study_name and not (param.command or param.machine_specific or param.group == "Sweep")
 
 

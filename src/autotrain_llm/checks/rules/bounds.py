@@ -192,7 +192,7 @@ def a_path_must_be_valid(config: Config) -> Iterator[Finding]:
     """A path can't exist: `~name` names a user that this machine doesn't have, or a name is too long for a file system.
 
     Why: a file or folder with this path can be neither read nor created.
-    Fix: the whole path, from `/` or from this folder.
+    Fix: the whole path, from `/` or from this folder; a shorter name.
     """
     for param in PARAMS.values():
         paths = config.value_of(param.name) if param.path else None
@@ -201,10 +201,13 @@ def a_path_must_be_valid(config: Config) -> Iterator[Finding]:
             if fault:
                 yield Finding(
                     f"{param.flag} {path[:60]}{'…' if len(path) > 60 else ''} {fault}",
-                    fix=f"{param.flag} <the whole path, from / or from this folder>",
+                    fix=f"{param.flag} {'<a shorter name>' if fault == TOO_LONG else '<the whole path, from / or from this folder>'}",
                     parameters=(param.name,),
                     file=config.origin(param.name).file,
                 )
+
+
+TOO_LONG = "is longer than a file name can be"
 
 
 def _fault_of_path(path: str) -> str | None:
@@ -213,7 +216,7 @@ def _fault_of_path(path: str) -> str | None:
     except UnicodeEncodeError:
         return "has half a character in it (an unpaired surrogate)"
     if max(map(len, parts)) > LONGEST_NAME or len(path) > LONGEST_PATH:
-        return "is longer than a file name can be"
+        return TOO_LONG
     try:
         Path(path).expanduser()
     except RuntimeError:

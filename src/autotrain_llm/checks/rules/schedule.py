@@ -103,7 +103,7 @@ def a_number_of_steps_needs_a_strategy_that_counts_steps(config: Config) -> Iter
     if config.given("warmup_ratio") and config.warmup_ratio > 0 and config.scheduler == "constant":
         yield Finding(
             f"--warmup-ratio {config.warmup_ratio:g} has no effect with --scheduler constant, which has no warm-up",
-            changes={"scheduler": "constant_with_warmup"},
+            guess={"scheduler": "constant_with_warmup"},
             otherwise="or remove --warmup-ratio",
             parameters=("warmup_ratio", "scheduler"),
         )

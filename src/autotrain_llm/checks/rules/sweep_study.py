@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autotrain_llm.checks.rules.output import free_folder
+from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
-from autotrain_llm.config.search_space import proxy_address, study_name, without_password
+from autotrain_llm.config.search_space import names_the_study, proxy_address, study_name, without_password
 from autotrain_llm.context.machine import Machine
 from autotrain_llm.context.output_dir import SWEEP as SWEEP_FOLDER
-from autotrain_llm.context.output_dir import Output, earlier_sweep
+from autotrain_llm.context.output_dir import Output, earlier_run, earlier_sweep
 from autotrain_llm.context.study_file import JOURNAL, read_study_file
+from autotrain_llm.declare.document import mapping
 from autotrain_llm.declare.example import NEW, RUN, SFT, SWEEP, TWO_PROCESSES, Example, of_flags
-from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.finding import WARNING, Finding, typed
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.rule import declare_finding, rule
+from autotrain_llm.declare.text import as_list, plain, without_point
 
 # The packages that connect to a database, and the extra that installs them, by the scheme of its address.
 DRIVERS = {
@@ -195,10 +198,25 @@ def a_resumed_sweep_must_be_the_same_sweep(config: Config, output: Output) -> It
         )
     elif earlier != study_name(config):
         yield Finding(
-            f"the sweep in {output.folder} was started with other values than these",
+            f"the sweep in {output.folder} was started with other values than these{_which(config, output)}",
             fix=f"the flags in {output.folder / 'command.sh'}, or another --output-dir",
             parameters=("resume", "output_dir"),
         )
+
+
+def _which(config: Config, output: Output) -> str:
+    """The parameters that the sweep in the folder has other values of, as far as its plan tells."""
+    parameters = mapping(mapping(earlier_run(output.folder).get("plan")).get("parameters"))
+    names = [name for name in parameters if name in PARAMS and names_the_study(PARAMS[name])]
+    pairs = [
+        (name, mapping(parameters[name]).get("value"), without_point(as_list(config.value_of(name)))) for name in names
+    ]
+    differing = [
+        f"{typed(name, was)} (here {plain(now)})"
+        for name, was, now in pairs
+        if without_point(was) != now and not PARAMS[name].secret
+    ]
+    return f": {', '.join(differing)}" if differing else ""
 
 
 @rule(

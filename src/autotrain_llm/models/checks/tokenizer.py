@@ -65,11 +65,15 @@ def every_token_has_an_embedding(
             file=path_of(folder, "tokenizer_config.json"),
         )
     elif highest >= rows:
+        if parameter == "teacher_model":  # one with more rows would still have other tokens
+            fix = "a --teacher-model with the tokenizer of --model"
+        else:
+            fix = "use the tokenizer that the model was trained with, or resize the model's embedding and save it again"
         whose = "its tokenizer" if tokenizer_folder is None else f"the tokenizer in {tokenizer_folder} (--tokenizer)"
         yield Finding(
             f"{label(metadata, parameter)}: {whose} has ids up to {highest}, but the embedding has {rows} rows "
             f"(vocab_size {metadata.vocab_size}): the first text with a higher id would fail",
-            fix="use the tokenizer that the model was trained with, or resize the model's embedding and save it again",
+            fix=fix,
             parameters=(parameter,),
             file=path_of(folder, "tokenizer.json"),
         )

@@ -29,7 +29,7 @@ NAMES = sorted(
         for line in lines
         for name in line.split()
     }
-    - {"extends", "task", "stages", "parameters", "method", "data", "params", "hub"}
+    - {"extends", "task", "stages", "parameters", "method", "data", "params", "hub", "base_model"}
 )
 OWN = sorted(name for name, param in PARAMS.items() if not param.command and not param.secret and not param.path)
 VALUES = st.one_of(

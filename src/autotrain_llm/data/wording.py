@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 LIST_OF_TURNS = '[{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
@@ -91,3 +91,8 @@ def raise_limit(flag: str, tokens: int, context: int | None, otherwise: str = ""
 def power_of_two(tokens: int) -> int:
     """The power of two that holds this many tokens."""
     return 1 << (tokens - 1).bit_length()
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """`a`, `a and b`, or the first three of more."""
+    return " and ".join(names) if len(names) < 3 else ", ".join(names[:3])

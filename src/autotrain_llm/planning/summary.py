@@ -186,7 +186,8 @@ def _data(plan: Plan) -> list[Row]:
         *_columns(data),
         *([("samples", _samples_of(data.samples, plan), _source(plan, "max_samples"))] if data.samples else []),
         *_streaming(data),
-        ("rows", ", ".join(counts), left_out(data)),
+        # Of plain text the rows are blocks, made of any number of texts.
+        ("blocks" if TRAINERS[plan.trainer].rows == "documents" else "rows", ", ".join(counts), left_out(data)),
         ("tokens", f"{tokens.p50} median, {tokens.p95} 95th percentile, {tokens.max} longest", _trained_on(plan)),
         ("longest row", f"{plan.length.tokens} tokens", plan.length.why),
         *([plan.data.answers.row()] if plan.data.answers else []),

@@ -97,6 +97,13 @@ def test_every_file_format_gives_the_same_rows(name, tmp_path):
     assert dataset.findings == ()
 
 
+@pytest.mark.parametrize("end", ["<|endoftext|>", "</s>"])
+def test_a_token_alone_in_a_line_ends_a_text_of_paragraphs(end, tmp_path):
+    (tmp_path / "stories.txt").write_text(f"One.\n\nStill one.\n{end}\nTwo.\n\n{end}\n\nThree.")
+    stories = opened(tmp_path / "stories.txt", "documents")
+    assert [example.text for example in stories.train] == ["One.\n\nStill one.", "Two.", "Three."]
+
+
 def test_paragraphs_are_documents_where_blank_lines_part_them_and_lines_where_none_do(tmp_path):
     (tmp_path / "poem.txt").write_text("a\nb\n\n\nc\n")
     (tmp_path / "lines.txt").write_text("a\nb\nc")

@@ -426,6 +426,17 @@ def test_prompts_that_are_lists_in_text_are_named(tmp_path):
     assert codes(opened(tmp_path, rows)) == []
 
 
+def test_answers_that_are_lists_in_text_are_named_where_the_model_need_not_answer_with_a_list(tmp_path):
+    """As in a CSV of conversations. Keywords in a list are an answer."""
+    rows = [{"prompt": json.dumps([f"Where {n}?"]), "completion": json.dumps(["There.", f"At {n}."])} for n in range(4)]
+    dataset = opened(tmp_path, rows)
+    assert codes(dataset) == ["D195"] and "each cell of prompt and completion" in dataset.findings[0].message
+    alone = [{"prompt": f"Where {n}?", "completion": json.dumps([f"There {n}."] if n else [None])} for n in range(4)]
+    assert codes(opened(tmp_path, alone)) == ["D195"]
+    keywords = [{"prompt": f"Keywords of {n}?", "completion": json.dumps(["one", f"b{n}"])} for n in range(4)]
+    assert codes(opened(tmp_path, keywords)) == []
+
+
 # -- columns that are not used ---------------------------------------------------------------------------------------------
 
 

@@ -55,6 +55,8 @@ LOOKED_AT = 200  # rows that tell what a file holds
 BATCH = 1000  # rows of columns that are read at a time
 BETWEEN_OBJECTS = re.compile(r"[\s,]*")
 JSON_START = re.compile(r"\ufeff?\s*(?:\{\s*\"|\[\s*[\[{])")
+END_ALONE = re.compile(r"<\|end[a-z_]*\|>|</s>|<eos>")  # a token that ends texts, and is a line of its own
+BLANK, LINE = "", "\n"  # what else ends a text of a plain text file
 SEPARATOR_LINE = re.compile(r"[\"']?sep=(.)[\"']?", re.IGNORECASE)
 ROW_KEYS = ("data", "rows", "train", "examples", "instances", "records", "items", "entries", "samples", "faq", "faqs")
 
@@ -447,12 +449,13 @@ def _wraps(key: str, value: Row) -> bool:
 
 
 def _read_text(text: str, name: str, observations: Observations) -> Iterator[RawRow]:
-    """Plain text: where blank lines split it, a paragraph is a document; where there are none, a line is one. A text that is JSON is read as JSON."""
+    """Plain text: where lines have a token that ends texts, it ends a document; else a paragraph is one where blank lines split the text, and a line where
+    there are none. A text that is JSON is read as JSON."""
     if JSON_START.match(text) and _holds_json(text, name, observations):
         return _read_json(text, name, observations)
     lines = text.split("\n")
     body = lines[:-1] if lines and not lines[-1].strip() else lines
-    return rows_of_text(body, all(line.strip() for line in body))
+    return rows_of_text(body, how_texts_end(body))
 
 
 def _holds_json(text: str, name: str, observations: Observations) -> bool:
@@ -469,16 +472,29 @@ def _holds_json(text: str, name: str, observations: Observations) -> bool:
     return rows is not None
 
 
-def rows_of_text(lines: Iterable[str], by_line: bool) -> Iterator[RawRow]:
-    """The documents in lines of text."""
+def how_texts_end(lines: Iterable[str]) -> str:
+    """What ends a document of a plain text: a token that stands alone in a line, `<|endoftext|>`; else an empty line; else, in a text without any, the line
+    itself."""
+    is_blank = False
+    for line in lines:
+        word = line.strip()
+        if END_ALONE.fullmatch(word):
+            return word
+        is_blank = is_blank or not word
+    return BLANK if is_blank else LINE
+
+
+def rows_of_text(lines: Iterable[str], end: str) -> Iterator[RawRow]:
+    """The documents in lines of text; `end` is what `how_texts_end` says."""
     document: list[str] = []
     row, start = 0, 1
-    for line_number, line in enumerate(chain(lines, [""]), 1):
-        if line.strip():
+    for line_number, line in enumerate(chain(lines, [end]), 1):
+        is_end = line.strip() == end
+        if not is_end and (line.strip() or document):
             document.append(line.rstrip("\r\n"))
-        if document and (by_line or not line.strip()):
+        if document and (is_end or end == LINE):
             row += 1
-            yield row, start, {"text": "\n".join(document)}
+            yield row, start, {"text": "\n".join(document).rstrip("\n")}
             document = []
         if not document:
             start = line_number + 1

@@ -16,6 +16,7 @@ from autotrain_llm.data.files.read import (
     Table,
     first_of,
     holds_json_lines,
+    how_texts_end,
     kind_of_file,
     read_table,
     rows_of_columns,
@@ -121,7 +122,7 @@ def _rows(path: Path, kind: str, name: str, observations: Observations, digest: 
         if kind == "lines":
             yield from rows_of_lines(lines, name, observations, at_once=digest is None)
         elif kind == "text":
-            yield from rows_of_text(lines, _has_no_blank_line(path))
+            yield from rows_of_text(lines, _how_texts_end(path))
         else:
             yield from rows_of_table(lines, kind, name, observations)
     except _NotText:
@@ -151,10 +152,9 @@ def _lines(path: Path, name: str, observations: Observations, digest: Any | None
             yield text
 
 
-def _has_no_blank_line(path: Path) -> bool:
-    """Whether each line says something."""
+def _how_texts_end(path: Path) -> str:
     with opened(path) as file:
-        return not any(raw.endswith(b"\n") and not raw.strip() for raw in file)
+        return how_texts_end(raw.decode("utf-8", "replace") for raw in file if raw.endswith(b"\n"))
 
 
 def _columns(path: Path, kind: str, name: str, observations: Observations, digest: Any | None) -> Generator[RawRow]:

@@ -38,9 +38,9 @@ from autotrain_llm.data.rules.columns import (
     a_value_is_written_as_json,
     answers_are_written_in_python,
     chosen_and_rejected_are_swapped,
-    prompts_are_lists_written_as_text,
     prompts_are_numbers,
     prompts_or_answers_are_not_used,
+    texts_are_written_as_lists,
     the_first_choice_is_assumed,
 )
 from autotrain_llm.data.rules.conversations import (
@@ -60,6 +60,7 @@ from autotrain_llm.declare.nearest import nearest
 
 PREFERENCE_ROLES = {"prompt_column": "prompt", "text_column": "chosen", "rejected_column": "rejected"}
 LIKE_TURNS = re.compile(r"""\s*\[\s*\{\s*['"]?(?:role|from|content|value)\b""")
+MOST = 0.9  # of lists, which hold one text
 SENTENCE_WORDS = 4  # as many words are a sentence, and no name of a column
 HALVES = (("input", "output"), ("source", "target"), ("input_text", "target_text"), ("input_text", "output_text"))
 CELLS = (".csv", ".tsv")
@@ -253,9 +254,10 @@ def check_columns(columns: Columns, mapping: ColumnMapping, name: str, observati
             answers_are_written_in_python, file=name, column=shown(column), value=columns.values[column][0][:60]
         )
     prompt = mapping.columns.get("prompt") or mapping.columns.get("instruction")
-    if prompt is not None and columns.values[prompt] and all(map(_is_written_list, columns.values[prompt])):
-        first = columns.values[prompt][0][:60]
-        observations.add(prompts_are_lists_written_as_text, file=name, column=shown(prompt), value=first)
+    lists = _written_lists(columns, prompt, list(dict.fromkeys(mapping.of(*ANSWER_ROLES))))
+    if lists:
+        value = columns.values[lists[0]][0][:60]
+        observations.add(texts_are_written_as_lists, file=name, columns=list(map(shown, lists)), value=value)
     if prompt is not None and mapping.format == "prompts" and columns.values[prompt] and holds_numbers(columns, prompt):
         observations.add(prompts_are_numbers, file=name, column=shown(prompt), values=columns.values[prompt][:2])
     chosen, rejected = mapping.columns.get("chosen"), mapping.columns.get("rejected")
@@ -281,12 +283,30 @@ def check_token_ids(
         observations.add(token_ids_beside_text_are_not_used, file=name, ids=ids)
 
 
+def _written_lists(columns: Columns, prompt: str | None, answers: Sequence[str]) -> list[str]:
+    """The columns of prompts and answers whose cells are all lists of texts that are written as text. A model may have to answer with a list: those
+    of answers count where prompts are lists as well, or where nearly all hold one text."""
+
+    def are_lists(column: str | None) -> bool:
+        return (
+            column is not None and bool(columns.values[column]) and all(map(_is_written_list, columns.values[column]))
+        )
+
+    def hold_one_text(column: str) -> bool:
+        lists = [parsed(value) for value in columns.values[column]]
+        return sum(len(texts) == 1 for texts in lists) >= MOST * len(lists)
+
+    of_prompts = are_lists(prompt)
+    of_answers = [one for one in answers if are_lists(one) and (of_prompts or hold_one_text(one))]
+    return [*([prompt] if prompt is not None and of_prompts else []), *of_answers]
+
+
 def _is_written_list(value: Any) -> bool:
     """Whether a text is a list of texts, as JSON or Python writes it."""
-    if not isinstance(value, str) or value.strip()[:2] not in ("['", '["'):
+    if not isinstance(value, str) or value.strip()[:2] not in ("['", '["', "[n"):
         return False
     texts = parsed(value)
-    return isinstance(texts, list) and all(isinstance(text, str) for text in texts)
+    return isinstance(texts, list) and all(isinstance(text, str | None) for text in texts)
 
 
 def check_named_columns(

@@ -8,7 +8,7 @@ from typing import Any
 
 from autotrain_llm.data.observations import DATA_PARAMETER
 from autotrain_llm.data.request import COLUMN_FLAGS, column_parameter
-from autotrain_llm.data.wording import LIST_OF_TURNS, ROW_OF_TURNS, listed, quoted, shown
+from autotrain_llm.data.wording import LIST_OF_TURNS, ROW_OF_TURNS, enumerated, listed, quoted, shown
 from autotrain_llm.declare.example import ANSWERS, DPO, PAIRS, PPO, PROMPTS, TWO, Example, of_flags, of_rows
 from autotrain_llm.declare.finding import WARNING, Finding, in_words
 from autotrain_llm.declare.param import flag_of
@@ -619,14 +619,15 @@ def reasoning_can_not_be_joined(column: str, case: str) -> Iterator[Finding]:
         '{"prompt": "One? Two?", "completion": "Yes."}\n{"prompt": "Three?", "completion": "No."}\n',
     ),
 )
-def prompts_are_lists_written_as_text(file: str, column: str, value: str) -> Iterator[Finding]:
-    """All prompts are lists of texts that are written as text, for example because the rows were saved as CSV. They are trained on as they are.
+def texts_are_written_as_lists(file: str, columns: Sequence[str], value: str) -> Iterator[Finding]:
+    """All prompts, or answers, are lists of texts that are written as text, for example because the rows were saved as CSV. They are trained on as they
+    are.
 
-    Why: the model would be asked in brackets and quotes, and several questions of a conversation would stand in one.
-    Fix: write the questions and answers of each row as messages, or the one question as text.
+    Why: the model would be asked, and would answer, in brackets and quotes, and several turns of a conversation would stand in one.
+    Fix: write the questions and answers of each row as messages, or the one question and its answer as text.
     """
-    what = f"{file}: each cell of {column} is a list written as text ({value}), and its brackets and quotes are part of the prompt"
-    fix = f"write the questions and answers as {LIST_OF_TURNS}, or one question as text"
+    what = f"{file}: each cell of {enumerated(columns)} is a list written as text ({value}), and its brackets and quotes are a part of what is trained on"
+    fix = f"write the questions and answers as {LIST_OF_TURNS}, or one question and its answer as text"
     yield Finding(what, fix, DATA, file=file)
 
 

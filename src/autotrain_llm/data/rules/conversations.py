@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from autotrain_llm.data.observations import DATA_PARAMETER
-from autotrain_llm.data.wording import ROW_OF_TURNS, shown
+from autotrain_llm.data.wording import ROW_OF_TURNS, enumerated, shown
 from autotrain_llm.declare.example import CHAT, DPO, PAIRS, PPO, PROMPTS, SFT, Example, of_flags, of_rows
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.rule import rule
@@ -32,11 +32,6 @@ THOUGHTFUL = CHAT.replace("Hello", "<think>A greeting.</think>Hello")
 MARKED = '{"text": "<|im_start|>user\\nHi<|im_end|>"}\n{"text": "<|im_start|>user\\nBye<|im_end|>"}\n'
 SPOKEN = PAIRS.replace('"Hi"', r'"\n\nHuman: Hi\n\nAssistant:"').replace('"Bye"', r'"\n\nHuman: Bye\n\nAssistant:"')
 VICUNA = " --chat-template vicuna"
-
-
-def enumerated(names: Sequence[str]) -> str:
-    """`a`, `a and b`, or the first three of more."""
-    return " and ".join(names) if len(names) < 3 else ", ".join(names[:3])
 
 
 def no_tokens(names: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from autotrain_llm.config.registry import TRAINERS
 from autotrain_llm.data.dataset import unused_in_words, where_in_row
 from autotrain_llm.declare.param import flag_of
 from autotrain_llm.declare.search import describe, read_search

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -31,6 +32,11 @@ def plain(name: str) -> str:
 def shown(name: str) -> str:
     """A column name as it is, in quotes where spaces would hide what it is."""
     return repr(name) if name != name.strip() or " " in name or not name else name
+
+
+def as_flag(*columns: str) -> str:
+    """Names of columns as the value of a flag, quoted for a shell where it needs it."""
+    return shlex.quote(",".join(columns))
 
 
 def quoted(text: str, most: int) -> str:

@@ -1,6 +1,7 @@
 """Shapes of rows that people have besides the well-known ones: what is made of them, and what is said about it."""
 
 import json
+import shlex
 import time
 
 import pytest
@@ -1606,3 +1607,14 @@ def test_a_prompt_that_is_missing_is_looked_for_inside_objects_and_among_texts_o
         for n in range(3)
     ]
     assert dict(refused(tmp_path, rows, "kto").guess) == {"prompt_text_column": "info.post"}
+
+
+def test_a_column_s_name_is_quoted_in_a_fix_that_is_typed(tmp_path):
+    name = "The writer's $note"
+    rows = [
+        {"prompt": f"Where {n}?", "completion": "There.", name: f"It was not easy to find {n} things."}
+        for n in range(4)
+    ]
+    (finding,) = opened(tmp_path, rows).findings
+    words = shlex.split(finding.fix)
+    assert [words[words.index(flag) + 1] for flag in ("--context-columns", "--ignore-columns")] == [name, name]

@@ -55,7 +55,7 @@ from autotrain_llm.data.rules.preferences import (
 )
 from autotrain_llm.data.rules.token_rows import token_ids_beside_text_are_not_used
 from autotrain_llm.data.turns import SPEAKER_FLAGS, exchange_keys, parsed
-from autotrain_llm.data.wording import nearest_first, plain, shown
+from autotrain_llm.data.wording import as_flag, nearest_first, plain, shown
 from autotrain_llm.declare.nearest import nearest
 
 PREFERENCE_ROLES = {"prompt_column": "prompt", "text_column": "chosen", "rejected_column": "rejected"}
@@ -264,7 +264,7 @@ def check_columns(columns: Columns, mapping: ColumnMapping, name: str, observati
     if chosen is None or rejected is None:
         return
     if chosen == rejected:
-        flags = f"--text-column {shown(chosen)} --rejected-text-column {shown(rejected)}"
+        flags = f"--text-column {as_flag(chosen)} --rejected-text-column {as_flag(rejected)}"
         observations.add(chosen_and_rejected_are_the_same, case="one column", flags=flags, file=name)
     elif plain(chosen) in REJECTED and plain(rejected) in CHOSEN:
         observations.add(chosen_and_rejected_are_swapped, file=name, chosen=chosen, rejected=rejected)

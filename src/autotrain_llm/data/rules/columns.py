@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from autotrain_llm.data.observations import DATA_PARAMETER
 from autotrain_llm.data.request import COLUMN_FLAGS, column_parameter
-from autotrain_llm.data.wording import LIST_OF_TURNS, ROW_OF_TURNS, enumerated, listed, quoted, shown
+from autotrain_llm.data.wording import LIST_OF_TURNS, ROW_OF_TURNS, as_flag, enumerated, listed, quoted, shown
 from autotrain_llm.declare.example import ANSWERS, DPO, PAIRS, PPO, PROMPTS, TWO, Example, of_flags, of_rows
 from autotrain_llm.declare.finding import WARNING, Finding, in_words
 from autotrain_llm.declare.param import flag_of
@@ -312,7 +312,7 @@ def chosen_and_rejected_are_swapped(file: str, chosen: str, rejected: str) -> It
     Why: it runs, and teaches the model to prefer the worse answers.
     Fix: swap the two flags.
     """
-    flags = f"--text-column {shown(chosen)} --rejected-text-column {shown(rejected)}"
+    flags = f"--text-column {as_flag(chosen)} --rejected-text-column {as_flag(rejected)}"
     message = f"{flags}: by their names these two are swapped, and the model would be trained to give the worse answer"
     changes = {"text_column": rejected, "rejected_text_column": chosen}
     yield Finding(message, None, tuple(changes), file=file, changes=changes)
@@ -422,12 +422,12 @@ def columns_are_not_used(
         for name in answering[:3]
     ]
     for name in by_kind.get("prompt", ())[:1]:
-        flags = f"--prompt-text-column {shown(name)} --text-column {shown(text)}"
+        flags = f"--prompt-text-column {as_flag(name)} --text-column {as_flag(text)}"
         fixes.append(f"{flags} trains on {shown(text)} as the answer to {shown(name)}")
     if contexts := by_kind.get(""):
         known = f", if {'they are' if len(contexts) > 1 else 'it is'} known before the answer"
         known = known if where == "the prompt" else ""
-        fixes.append(f"--context-columns {_names(contexts)} puts {_them(contexts)} before {where}{known}")
+        fixes.append(f"--context-columns {as_flag(*contexts)} puts {_them(contexts)} before {where}{known}")
     for kind, fix in FIXES_BY_KIND.items():
         if names := by_kind.get(kind):
             facts = {
@@ -439,7 +439,7 @@ def columns_are_not_used(
                 "they": "they" if len(names) > 1 else "it",
                 "continue": "continue" if len(names) > 1 else "continues",
                 "explain": "explain" if len(names) > 1 else "explains",
-                "flag": _names(names[:1]),
+                "flag": as_flag(names[0]),
                 "keys": listed(inside[names[0]]),
             }
             fixes.append(fix.format(**facts))
@@ -450,7 +450,7 @@ def columns_are_not_used(
         else ""
     )
     fix = "; ".join(
-        [*fixes, f"--ignore-columns {_names(columns)} leaves {_them(list(columns))} out without this warning"]
+        [*fixes, f"--ignore-columns {as_flag(*columns)} leaves {_them(list(columns))} out without this warning"]
     )
     yield Finding(f"{file}: {what} not used: {named}{media}", fix, ("context_columns", "ignore_columns"), file=file)
 
@@ -472,12 +472,7 @@ def contexts_hold_the_answers(file: str, column: str) -> Iterator[Finding]:
     Fix: leave the column out of `--context-columns`.
     """
     what = f"{file}: {shown(column)} (--context-columns) has the answer in it in every row, and stands before it"
-    yield Finding(what, f"--ignore-columns {_names([column])} in place of it", ("context_columns",), file=file)
-
-
-def _names(columns: Iterable[str]) -> str:
-    names = ",".join(columns)
-    return f"'{names}'" if " " in names else names
+    yield Finding(what, f"--ignore-columns {as_flag(column)} in place of it", ("context_columns",), file=file)
 
 
 def _them(columns: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from autotrain_llm.data.observations import DATA_PARAMETER
-from autotrain_llm.data.wording import ROW_OF_TURNS, enumerated, shown
+from autotrain_llm.data.wording import ROW_OF_TURNS, as_flag, enumerated, shown
 from autotrain_llm.declare.example import CHAT, DPO, PAIRS, PPO, PROMPTS, SFT, Example, of_flags, of_rows
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.rule import rule
@@ -329,7 +329,7 @@ def rows_are_turns_of_one_conversation(file: str, column: str, case: str = "") -
         what = f"{shown(column)} says which other row comes before or after each row, so that the rows are turns of conversations"
     yield Finding(
         f"{file}: {what}, and each of them is trained on alone",
-        f"write each conversation as one row: {ROW_OF_TURNS}; or, if each row can be understood alone: --ignore-columns {column}",
+        f"write each conversation as one row: {ROW_OF_TURNS}; or, if each row can be understood alone: --ignore-columns {as_flag(column)}",
         ("data_path", "ignore_columns"),
         file=file,
     )
@@ -480,7 +480,7 @@ def tools_are_written_twice(column: str) -> Iterator[Finding]:
     what = f"the system turn describes the tools, and the chat template writes those of {shown(column)} once more"
     yield Finding(
         what,
-        f"leave the column out (--ignore-columns {column}), or take them out of the system turn",
+        f"leave the column out (--ignore-columns {as_flag(column)}), or take them out of the system turn",
         (*TEMPLATE, "ignore_columns"),
     )
 

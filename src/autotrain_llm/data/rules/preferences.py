@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from autotrain_llm.data.observations import DATA_PARAMETER
 from autotrain_llm.data.request import COLUMN_FLAGS
-from autotrain_llm.data.wording import raise_limit, shown
+from autotrain_llm.data.wording import as_flag, raise_limit, shown
 from autotrain_llm.declare.example import DPO, PAIR, PAIRS, REWARD, SFT, Example, of_flags, of_rows
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
@@ -93,7 +93,7 @@ def judgements_contradict_each_other(
         file=file,
         row=row,
         guess={"ignore_columns": [*ignored, *judgements[1]]},
-        otherwise=f"to go by {first}; or --ignore-columns {','.join((*ignored, *judgements[0]))}, to go by {second}",
+        otherwise=f"to go by {first}; or --ignore-columns {as_flag(*ignored, *judgements[0])}, to go by {second}",
     )
 
 
@@ -120,7 +120,7 @@ def the_rejected_answer_has_the_better_score(columns: Sequence[str], scores: Seq
     """
     (chosen, rejected), (score, other) = map(shown, columns), scores
     what = f"the rejected answer has the higher score ({rejected} {other:g}, {chosen} {score:g})"
-    fix = f"swap the two answers or delete the row; or --ignore-columns {','.join(columns)}, if higher is not better"
+    fix = f"swap the two answers or delete the row; or --ignore-columns {as_flag(*columns)}, if higher is not better"
     yield Finding(what, fix, DATA)
 
 

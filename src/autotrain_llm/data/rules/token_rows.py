@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from autotrain_llm.data.observations import DATA_PARAMETER
-from autotrain_llm.data.wording import kind_of, listed
+from autotrain_llm.data.wording import as_flag, kind_of, listed
 from autotrain_llm.declare.example import SFT, TWO, Example, of_rows
 from autotrain_llm.declare.finding import WARNING, Finding
 from autotrain_llm.declare.param import flag_of
@@ -29,7 +29,7 @@ def token_ids_beside_text_are_not_used(file: str, ids: Sequence[str]) -> Iterato
     Fix: `--text-column` with the column of the ids, or leave the ids out with `--ignore-columns`.
     """
     what = f"{file}: {listed(ids)} {'hold' if len(ids) > 1 else 'holds'} token ids, and the rows have text, which is trained on instead"
-    fix = f"--text-column {ids[0]} trains on the ids; --ignore-columns {','.join(ids)} leaves them out without this warning"
+    fix = f"--text-column {as_flag(ids[0])} trains on the ids; --ignore-columns {as_flag(*ids)} leaves them out without this warning"
     yield Finding(what, fix, ("text_column", "ignore_columns"), file=file)
 
 

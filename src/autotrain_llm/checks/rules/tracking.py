@@ -8,7 +8,7 @@ from autotrain_llm.config.registry import PARAMS
 from autotrain_llm.config.resolved import Config
 from autotrain_llm.context.machine import Machine
 from autotrain_llm.declare.example import of_flags, where
-from autotrain_llm.declare.finding import WARNING, Finding
+from autotrain_llm.declare.finding import ERROR, WARNING, Finding
 from autotrain_llm.declare.nearest import nearest
 from autotrain_llm.declare.param import exactly, flag_of
 from autotrain_llm.declare.rule import rule
@@ -73,11 +73,13 @@ def a_tracker_must_be_installed(schedule: Schedule, machine: Machine) -> Iterato
         on="where wandb is installed",
         on_right="where wandb is installed",
     ),
+    varies=True,
 )
 def the_environment_does_not_switch_a_tracker_off(schedule: Schedule, machine: Machine) -> Iterator[Finding]:
     """`--log` names a tracker that an environment variable switches off: `WANDB_DISABLED=true`, `WANDB_MODE=disabled` or `DISABLE_MLFLOW_INTEGRATION=TRUE`.
 
-    Why: one of them is not meant. The flag would log what the variable is to keep from being logged, or the variable leave a run without the log that the flag asks for.
+    Why: one of them is not meant. wandb 0.31 doesn't read `WANDB_DISABLED` and would log what it is to keep from being logged, which is an error; the others leave a
+    run without the log that the flag asks for.
     Fix: unset the variable, or leave the tracker out.
     """
     for name in schedule.log:
@@ -88,6 +90,7 @@ def the_environment_does_not_switch_a_tracker_off(schedule: Schedule, machine: M
                 f"--log {name} and the environment variable {variable} contradict each other: the variable switches {name} off",
                 fix=f"unset {variable.partition('=')[0]}, or --log {','.join(others) or 'none'}",
                 parameters=("log",),
+                severity=ERROR if variable.startswith("WANDB_DISABLED") else WARNING,
             )
 
 

@@ -6,10 +6,10 @@ argparse matches the flags. `argv.join` prepares the words so that argparse neve
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 from collections.abc import Container, Sequence
-from pathlib import Path
 from typing import Any
 
 from autotrain_llm.cli.argv import is_flag, join, name_of, plain_dashes
@@ -155,7 +155,8 @@ def _stray_words(before: str, words: Sequence[str]) -> Finding:
     param = PARAMS.get(name_of(flag)) if equals else None
     if param is not None and param.secret:
         return Finding(f"words after {flag} belong to no flag", "quote a text with spaces, or remove it", code="P121")
-    is_no_path = param is not None and param.path and not Path(" ".join([value, *words])).exists()
+    joined = " ".join([value, *words])
+    is_no_path = param is not None and param.path and not os.path.exists(joined)  # noqa: PTH110 (False for a long name)
     if param is None or param.kind not in ("list", "str") or param.choices or is_no_path:
         return Finding(f"{shown} {belongs} to no flag", "quote a text with spaces, or remove it", code="P121")
     separator = "," if param.kind == "list" else " "

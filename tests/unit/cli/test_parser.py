@@ -122,6 +122,11 @@ def test_the_parser_holds_every_flag_once_and_no_default():
     assert vars(parser.parse_args([])) == {}
 
 
+def test_a_stray_word_may_be_longer_than_a_file_name():
+    (finding,) = read(["--model", "model", "x" * 300]).findings
+    assert finding.code == "P121"
+
+
 def test_words_behind_a_list_are_its_next_names():
     (finding,) = read(shlex.split("--target-modules q_proj v_proj k_proj")).findings
     assert finding.fix == "--target-modules q_proj,v_proj,k_proj"

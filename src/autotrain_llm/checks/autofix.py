@@ -170,9 +170,13 @@ def fix(arguments: ParsedArguments, from_file: ParsedArguments) -> Fixed:
 def fixable(findings: Sequence[Finding], given: Mapping[str, Any]) -> list[Finding]:
     """Findings with a fix that is certain and that can be applied together, beside the parameters that are given."""
     guessed = {name for finding in findings for name in finding.guess} - {*given}
-    return _compatible(
-        [finding for finding in findings if not _overrides(finding, given) and not guessed & {*finding.parameters}]
-    )
+
+    def waits(finding: Finding) -> bool:
+        """Whether it can be told only when what is guessed is known: of all values, whether the trainer reads them."""
+        removes = any(value is None and name in given for name, value in finding.changes.items())
+        return bool(guessed & {*finding.parameters}) or (removes and "trainer" in guessed)
+
+    return _compatible([finding for finding in findings if not _overrides(finding, given) and not waits(finding)])
 
 
 def _compatible(findings: Iterable[Finding]) -> list[Finding]:

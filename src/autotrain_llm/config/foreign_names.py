@@ -590,7 +590,7 @@ def _warmup(raw: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     steps = given.get("max_steps") or 0
     if 0 <= warmup < 1:
         return {"warmup_ratio": raw}
-    return {"warmup_ratio": float(f"{warmup / steps:.4g}")} if warmup < steps else {}
+    return {"warmup_ratio": float(f"{warmup / steps:.4g}")} if 0 <= warmup < steps else {}
 
 
 def _name_on_the_hub(raw: Any) -> dict[str, Any]:

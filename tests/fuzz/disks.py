@@ -216,16 +216,8 @@ def main() -> int:
                 case.check_end(attempt if attempt.status == 0 else case.resume(), expected)
                 tried[command.kind] += failed
                 name = f"{errno.errorcode[number]}{' once' if once else ''} at {first} of {operations}"
-                print(
-                    f"case {index}: {command.name}: {name}: status {attempt.status}: {'; '.join(case.faults) or 'in order'}",
-                    flush=True,
-                )
-                if case.faults:
-                    faulty += 1
-                    if options.keep:
-                        shutil.copytree(case.output, options.keep / case.output.name, dirs_exist_ok=True)
-                        shutil.copy(case.log, options.keep)
-                shutil.rmtree(case.output, ignore_errors=True)
+                case.report(f"{name}: status {attempt.status}: {'; '.join(case.faults) or 'in order'}", options.keep)
+                faulty += bool(case.faults)
         finally:
             with suppress(subprocess.CalledProcessError):
                 subprocess.run(["fusermount", "-u", "-z", str(place)], check=True)

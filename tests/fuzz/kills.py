@@ -172,6 +172,14 @@ class Case:
         self._wait_for_stage()
         return Attempt(status, was_killed)
 
+    def report(self, what: str, keep: Path | None) -> None:
+        """Say how the case ended, and remove its output folder; one at fault is kept with its log in the folder `keep`."""
+        print(f"{self.output.name.replace('-', ' ')}: {self.command.name}: {what}", flush=True)
+        if self.faults and keep:
+            shutil.copytree(self.output, keep / self.output.name, dirs_exist_ok=True)
+            shutil.copy(self.log, keep)
+        shutil.rmtree(self.output, ignore_errors=True)
+
     def _wait_for_stage(self) -> None:
         """A stage whose command was killed saves a checkpoint and ends."""
         deadline = time.monotonic() + SECONDS
@@ -274,16 +282,11 @@ def main() -> int:
             tried[command.kind] += len(kills)
             tried[f"cases of {command.kind}"] += 1
             case.check_end(attempt if attempt.status == 0 else case.resume(), expected)
-            print(
-                f"case {index}: {command.name}: {', '.join(kills) or 'ended before its kill'}: {'; '.join(case.faults) or 'as undisturbed'}",
-                flush=True,
+            case.report(
+                f"{', '.join(kills) or 'ended before its kill'}: {'; '.join(case.faults) or 'as undisturbed'}",
+                options.keep,
             )
-            if case.faults:
-                faulty += 1
-                if options.keep:
-                    shutil.copytree(case.output, options.keep / case.output.name, dirs_exist_ok=True)
-                    shutil.copy(case.log, options.keep)
-            shutil.rmtree(case.output, ignore_errors=True)
+            faulty += bool(case.faults)
     print(f"{dict(tried)}: {faulty} cases with faults")
     return 1 if faulty else 0
 

@@ -1,8 +1,8 @@
 """What other tools train with where their configs say nothing, as far as it differs from the defaults here.
 
 Read in their public sources: transformers 5.23 training_args.py, TRL 1.16 trainer/model_config.py, LLaMA-Factory hparams/finetuning_args.py and data_args.py,
-axolotl utils/schemas/training.py, peft.py and config.py, ms-swift llm/argument/train_args.py and tuner_args.py. A default that is not known
-for sure is left out.
+axolotl utils/schemas/training.py, peft.py and config.py, ms-swift trainers/arguments.py and llm/argument/tuner_args.py. A default that is not
+known for sure is left out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from autotrain_llm.config.registry import PARAMS, TRAINERS
 from autotrain_llm.declare.finding import WARNING, Finding, in_words
-from autotrain_llm.declare.record import EMPTY, Record
+from autotrain_llm.declare.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,9 +115,8 @@ TOOLS = (
 
 def recognised(names: Mapping[str, Any]) -> Tool | None:
     """The tool whose names a file has, most of them; the first of several with as many."""
-    counts = {tool.name: len(tool.marks & {*names}) for tool in TOOLS}
-    tool = max(TOOLS, key=lambda tool: (counts[tool.name], -TOOLS.index(tool)))
-    return tool if counts[tool.name] >= MARKS else None
+    tool = max(TOOLS, key=lambda tool: len(tool.marks & {*names}))
+    return tool if len(tool.marks & {*names}) >= MARKS else None
 
 
 def other_defaults(arguments: ParsedArguments, file: str) -> Finding | None:
@@ -143,4 +142,4 @@ def _finding(tool: Tool, differing: Mapping[str, Any], file: str) -> Finding:
     defaults = {name: PARAMS[name].default for name in differing}
     message = f"{file} has names of {tool.name}, which trains with {in_words(differing)} where nothing is given; the defaults here are {in_words(defaults)}"
     fix = f"{in_words(differing)}, to train as {tool.name} does; as it is, the defaults here are used"
-    return Finding(message, fix, tuple(differing), WARNING, file=file, code="P163", changes=EMPTY)
+    return Finding(message, fix, tuple(differing), WARNING, file=file, code="P163")

@@ -99,14 +99,9 @@ def _tried(
         yield Finding(message, "a number for any text", parameters, file=file, code=FAILS)
         return
     if len(set(scores)) == 1 and not ignores_completions(location):
-        own = (
-            ", the row's own in several forms among them,"
-            if len(answers) > len(PROBE_ANSWERS) + len(OTHER_ANSWERS)
-            else ""
-        )
-        message = f"{flag} {location.written} gives {len(answers)} different answers to {row.file}, row {row.row},{own} the same score, {scores[0]:g}".replace(
-            ",, ", ", "
-        )
+        has_own = len(answers) > len(PROBE_ANSWERS) + len(OTHER_ANSWERS)
+        own = " the row's own in several forms among them," if has_own else ""
+        message = f"{flag} {location.written} gives {len(answers)} different answers to {row.file}, row {row.row},{own} the same score, {scores[0]:g}"
         if caught:
             message += f"; it catches {caught}"
         if absent:

@@ -13,6 +13,7 @@ from autotrain_llm.declare.rule import declare_finding, rule
 SAVED = f"autotrain {SFT}rows.jsonl --dry-run --save-plan plan.json"
 TINY = NEW.replace("1m", "100k") + " --max-seq-length 16"
 SCORED = PPO.replace("--rl-reward-model-path SCORER", "--rl-reward-fn score.py:score") + "rows.jsonl"
+SCORES_BY_LENGTH = "echo 'def score(completions, **rest): return [float(len(text)) for text in completions]' > score.py"
 
 
 @rule("P119", refuses="--write-config fixed.yaml", accepts="--fix --write-config fixed.yaml")
@@ -315,7 +316,7 @@ FAILING_REWARD_FUNCTION = declare_finding(
         PROMPTS,
         PROMPTS,
         wrong="echo 'def score(completions, **rest): return [text.split()[0] for text in completions]' > score.py",
-        right="echo 'def score(completions, **rest): return [float(len(text)) for text in completions]' > score.py",
+        right=SCORES_BY_LENGTH,
     ),
 )
 TELLS_NOTHING_APART = declare_finding(
@@ -335,7 +336,7 @@ TELLS_NOTHING_APART = declare_finding(
         PROMPTS,
         PROMPTS,
         wrong="echo 'def score(completions, answer=None, **rest): return [float(text == answer) for text in completions]' > score.py",
-        right="echo 'def score(completions, **rest): return [float(len(text)) for text in completions]' > score.py",
+        right=SCORES_BY_LENGTH,
     ),
 )
 ABSENT_COLUMN = declare_finding(
@@ -352,7 +353,7 @@ ABSENT_COLUMN = declare_finding(
         PROMPTS,
         PROMPTS,
         wrong="echo 'def score(completions, longest=None, **rest): return [float(len(text)) for text in completions]' > score.py",
-        right="echo 'def score(completions, **rest): return [float(len(text)) for text in completions]' > score.py",
+        right=SCORES_BY_LENGTH,
     ),
 )
 RUN_FAILED = declare_finding(

@@ -87,7 +87,7 @@ def the_environment_does_not_switch_a_tracker_off(schedule: Schedule, machine: M
         if variable is not None:
             others = [other for other in schedule.log if other != name]
             yield Finding(
-                f"--log {name} and the environment variable {variable} contradict each other: the variable switches {name} off",
+                f"--log {name} and the environment variable {variable} contradict each other: the variable is to switch {name} off",
                 fix=f"unset {variable.partition('=')[0]}, or --log {','.join(others) or 'none'}",
                 parameters=("log",),
                 severity=ERROR if variable.startswith("WANDB_DISABLED") else WARNING,
